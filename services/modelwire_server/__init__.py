@@ -1,0 +1,1 @@
+"""The two services of modelwire: names (metadata) and bytes (blob)."""

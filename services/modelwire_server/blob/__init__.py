@@ -1,0 +1,1 @@
+"""The blob service: bytes under their digests. Never learns a name."""

@@ -1,0 +1,1 @@
+"""Pack stores, one file each."""

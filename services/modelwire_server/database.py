@@ -1,0 +1,128 @@
+"""SQL plumbing that both services share: one writer at a time on SQLite, many readers, migrations, one clock."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alembic.command
+from alembic import context
+from alembic.config import Config
+from sqlalchemy import BigInteger, Connection, MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+SQL_BATCH = 1000
+"""Rows or ids in one statement: few enough that building it never holds the event loop for long."""
+
+_READERS = 4
+_BUSY_SECONDS = 60
+
+Item = TypeVar("Item")
+
+
+class now_micros(FunctionElement[int]):  # noqa: N801 - reads as the SQL function that it is
+    """Is the database's clock: microseconds since 1970 in UTC. Expiry is decided by no other clock."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_micros, "sqlite")
+def _now_sqlite(element: now_micros, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+@compiles(now_micros, "postgresql")
+def _now_postgresql(element: now_micros, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+class Database:
+    """Opens transactions on one SQLite file.
+
+    Writers queue up here instead of at SQLite's busy timeout, which is neither fair nor quick; `BEGIN IMMEDIATE` makes
+    a writing transaction see the state that it will change. `synchronous=FULL` makes a commit survive power loss.
+    """
+
+    def __init__(self, path: Path) -> None:
+        url = f"sqlite+aiosqlite:///{path}"
+        self._writer = _engine(url, "BEGIN IMMEDIATE", pool_size=1)
+        self._readers = _engine(url, "BEGIN", pool_size=_READERS)
+        self._writing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that sees one state and changes nothing."""
+        async with self._readers.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that is committed at the end of the block, or rolled back by an exception."""
+        async with self._writing, self._writer.begin() as connection:
+            yield connection
+
+    async def migrate(self, scripts: Path) -> None:
+        """Brings the schema to the newest revision found in `scripts`."""
+
+        def upgrade(connection: Connection) -> None:
+            config = Config()
+            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+        async with self._writing, self._writer.connect() as connection:
+            await connection.run_sync(upgrade)
+            await connection.commit()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+
+def _engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=_BUSY_SECONDS, connect_args={"timeout": _BUSY_SECONDS}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: DBAPIConnection, record: object) -> None:
+        connection.isolation_level = None  # we write BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def run_migrations(tables: MetaData) -> None:
+    """Is the body of every alembic `env.py`: applies the revisions on the connection that `migrate` opened."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, target_metadata=tables, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def batches(items: Sequence[Item], size: int = SQL_BATCH) -> Iterator[Sequence[Item]]:
+    """Cuts a sequence into pieces that fit into one statement."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def is_full(error: BaseException) -> bool:
+    """Tells whether a database error means that the disk has no room."""
+    cause = getattr(error, "orig", error)
+    return isinstance(cause, sqlite3.OperationalError) and "disk is full" in str(cause)

@@ -1,0 +1,1 @@
+"""The metadata service: names. Never touches a byte of a model."""

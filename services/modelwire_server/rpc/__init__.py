@@ -1,0 +1,1 @@
+"""Plumbing that both services share: hosting, errors, tickets, paging. Knows nothing of either."""
