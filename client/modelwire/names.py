@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from modelwire.errors import ManifestInvalidError, NameInvalidError, PathConflictError, PathInvalidError
 
@@ -51,6 +51,12 @@ def check_alias(name: str) -> str:
     if _VERSION_LIKE.fullmatch(name):
         raise _refuse("alias", name, '"v" and digits always mean a version number')
     return name
+
+
+def alias_list(aliases: Sequence[str] | str | None) -> list[str]:
+    """Returns the distinct aliases that a user gave, each found good; `latest` applies anyway and is passed over."""
+    given = [aliases] if isinstance(aliases, str) else list(aliases or ())
+    return [check_alias(alias) for alias in dict.fromkeys(given) if alias != "latest"]
 
 
 def check_tag(name: str) -> str:

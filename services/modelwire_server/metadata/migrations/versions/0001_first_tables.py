@@ -112,9 +112,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("alias_moves", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_alias_moves_collection_id_name_moved_at", ["collection_id", "name", "moved_at"], unique=False
-        )
+        batch_op.create_index("ix_alias_moves_collection_id_name_moved_at", ["collection_id", "name", "moved_at"], unique=False)
 
     op.create_table(
         "drafts",

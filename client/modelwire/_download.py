@@ -1,0 +1,369 @@
+"""Fetches files: from the target itself, from the cache, or from the blob service in a few streams, every byte checked.
+
+A file on its way is written into a part of its own. After an interruption the chunks in it that are right are found by
+hashing them, and not fetched again; there is no journal that could be wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from blake3 import blake3
+
+from modelwire._blobs import Blobs, ReadRange, Recipe, is_passing
+from modelwire._cache import ContentCache, locked
+from modelwire._folder import TargetFolder
+from modelwire._tasks import task_group
+from modelwire.digests import blob_id, chunk_id
+from modelwire.errors import DataDamagedError, ModelwireError, TicketExpiredError
+from modelwire.types import Entry, TransferStats
+from modelwire.wire import MIB, PieceFrame
+
+Answer = TypeVar("Answer")
+
+STREAMS = 2
+SEGMENT = 64 * MIB
+"""Bytes of one call for a large file."""
+
+_ROUND_FILES = 256
+_ROUND_DATA = 512 * MIB
+_SYNC_FROM = 4 * MIB
+_CALL_RANGES = 1024
+_HASH_AHEAD = MIB
+
+
+class _Place(NamedTuple):
+    """Says where a chunk lies in its file."""
+
+    digest: bytes
+    offset: int
+    size: int
+
+
+@dataclass(eq=False)
+class _Fetch:
+    """Is a file on its way."""
+
+    entry: Entry
+    part: Path
+    descriptor: int
+    places: list[_Place] = field(default_factory=list)
+    by_offset: dict[int, int] = field(default_factory=dict)
+    """The number of the chunk that begins at an offset."""
+    missing: int = 0
+    """Chunks still to come."""
+    hasher: blake3 = field(default_factory=blake3)
+    hashed: int = 0
+    """How many bytes from the start went into `hasher`."""
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(self.entry.digest.removeprefix("blake3:"))
+
+
+class _Wanted(NamedTuple):
+    """Is a stretch of whole chunks of one file that is to be fetched."""
+
+    fetch: _Fetch
+    offset: int
+    size: int
+
+
+class Downloader:
+    """Fetches the files of one version under one read ticket."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        cache: ContentCache | None,
+        executor: Executor,
+        stats: TransferStats,
+        advanced: Callable[[int], None],
+    ) -> None:
+        """Takes what it needs; `advanced` is told the bytes that are right on disk, as they come to be."""
+        self._blobs, self._cache, self._executor, self._stats, self._advanced = blobs, cache, executor, stats, advanced
+
+    async def fetch(self, entries: Sequence[Entry], root: Path) -> None:
+        """Puts all entries below `root`; what is right there already stays untouched.
+
+        Raises:
+            DataDamagedError: Stored bytes are gone or changed; the file is not put there.
+            PathInvalidError: Something below `root` stands in the way.
+        """
+        target = await self._in_thread(TargetFolder, root)
+        try:
+            for some in _rounds(entries):
+                lacking = await self._in_thread(self._reuse, some, target)
+                if lacking:
+                    await self._fetch_round(lacking, target)
+        finally:
+            await self._in_thread(target.close)
+        if self._cache is not None:
+            await self._in_thread(self._cache.shrink)
+        self._stats.files += len(entries)
+        self._stats.size += sum(entry.size for entry in entries)
+
+    async def _in_thread(self, work: Callable[..., Answer], *args: Any) -> Answer:
+        """Runs `work` in a worker thread, to its end even when the caller is cancelled."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    # ── What need not be fetched ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _reuse(self, entries: Sequence[Entry], target: TargetFolder) -> list[Entry]:
+        """Takes what the target or the cache has; returns the rest."""
+        lacking = []
+        for entry in entries:
+            digest = bytes.fromhex(entry.digest.removeprefix("blake3:"))
+            there = target.digest_of(entry.path, entry.size) == digest
+            if not there and self._cache is not None and (cached := self._cache.find(digest, entry.size)):
+                try:
+                    target.place(cached, entry.path, keep=True)
+                    there = True
+                except FileNotFoundError:  # another process made room meanwhile
+                    pass
+            if there:
+                self._stats.reused_bytes += entry.size
+                self._advanced(entry.size)
+            else:
+                lacking.append(entry)
+        return lacking
+
+    # ── One round: some files, all locks held ─────────────────────────────────────────────────────────────────────────
+
+    async def _fetch_round(self, entries: Sequence[Entry], target: TargetFolder) -> None:
+        twins: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            twins[entry.digest].append(entry)
+        with ExitStack() as locks:
+            fetches = await self._in_thread(self._open_parts, [same[0] for same in twins.values()], target, locks)
+            await self._learn_recipes(fetches)
+            wanted = await self._in_thread(self._resume, fetches)
+            await self._fetch_all(wanted)
+            await self._in_thread(self._finish, fetches, twins, target)
+
+    def _open_parts(self, entries: Sequence[Entry], target: TargetFolder, locks: ExitStack) -> list[_Fetch]:
+        # In the order of the digests, so that two processes that want the same files never wait for each other.
+        fetches = []
+        for entry in sorted(entries, key=lambda entry: entry.digest):
+            cached = self._cache is not None and entry.size <= self._cache.max_size
+            folder = self._cache.incoming if self._cache is not None and cached else target.root
+            part = folder / f"{'' if cached else '.'}{entry.digest.removeprefix('blake3:')}.part"
+            fetches.append(_Fetch(entry, part, locks.enter_context(locked(part))))
+        return fetches
+
+    async def _learn_recipes(self, fetches: Sequence[_Fetch]) -> None:
+        recipes = await self._blobs.recipes([fetch.entry.blob_id for fetch in fetches])
+        await self._in_thread(self._check_recipes, fetches, recipes)
+
+    def _check_recipes(self, fetches: Sequence[_Fetch], recipes: Sequence[Recipe]) -> None:
+        for fetch, recipe in zip(fetches, recipes, strict=True):
+            if blob_id(recipe) != fetch.entry.blob_id or sum(size for _, size in recipe) != fetch.entry.size:
+                raise self._damaged(fetch, "the blob service gave a recipe of something else")
+            offset = 0
+            for digest, size in recipe:
+                fetch.by_offset[offset] = len(fetch.places)
+                fetch.places.append(_Place(digest, offset, size))
+                offset += size
+            fetch.missing = len(recipe)
+
+    def _resume(self, fetches: Sequence[_Fetch]) -> list[_Wanted]:
+        """Finds what earlier attempts left in the parts; returns what is still to come."""
+        wanted: list[_Wanted] = []
+        for fetch in fetches:
+            held = os.fstat(fetch.descriptor).st_size
+            right = [self._is_right(fetch, place) for place in fetch.places] if held else [False] * len(fetch.places)
+            if held > fetch.entry.size:
+                os.ftruncate(fetch.descriptor, fetch.entry.size)
+            for place, there in zip(fetch.places, right, strict=True):
+                if there:
+                    fetch.missing -= 1
+                    self._stats.reused_bytes += place.size
+                    self._advanced(place.size)
+                elif wanted and _goes_on(wanted[-1], fetch, place):
+                    wanted[-1] = wanted[-1]._replace(size=wanted[-1].size + place.size)
+                else:
+                    wanted.append(_Wanted(fetch, place.offset, place.size))
+        return wanted
+
+    def _is_right(self, fetch: _Fetch, place: _Place) -> bool:
+        data = os.pread(fetch.descriptor, place.size, place.offset)
+        return len(data) == place.size and chunk_id(data) == place.digest
+
+    def _finish(self, fetches: Sequence[_Fetch], twins: dict[str, list[Entry]], target: TargetFolder) -> None:
+        """Checks whole files, and gives them their names."""
+        for fetch in fetches:
+            self._check_content(fetch)
+            if fetch.entry.size >= _SYNC_FROM:  # a small file that power loss spoils is found out by its digest
+                os.fsync(fetch.descriptor)
+            source = fetch.part
+            kept = self._cache is not None and fetch.part.parent == self._cache.incoming
+            if self._cache is not None and kept:
+                source = self._cache.add(fetch.part, fetch.digest)
+            else:
+                fetch.part.chmod(0o644)
+            *others, last = twins[fetch.entry.digest]
+            for entry in others:
+                target.place(source, entry.path, keep=True)
+            target.place(source, last.path, keep=kept)
+
+    def _check_content(self, fetch: _Fetch) -> None:
+        if len(fetch.places) == 1:  # checked by its chunk id, which is its digest
+            right = fetch.places[0].digest == fetch.digest
+        else:
+            self._hash_on(fetch, fetch.entry.size)
+            right = fetch.hasher.digest() == fetch.digest
+        if not right:
+            fetch.part.unlink(missing_ok=True)
+            raise self._damaged(fetch, "the content does not match the manifest")
+
+    # ── Streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _fetch_all(self, wanted: Sequence[_Wanted]) -> None:
+        calls = _calls(wanted)
+        async with task_group() as group:
+            for _ in range(STREAMS):
+                group.create_task(self._fetch_calls(calls))
+
+    async def _fetch_calls(self, calls: Iterator[list[_Wanted]]) -> None:
+        for call in calls:  # shared by the streams: each takes the next one
+            await self._fetch_call(call)
+
+    async def _fetch_call(self, call: list[_Wanted]) -> None:
+        backoff = self._blobs.channel.backoff()
+        while call:
+            metadata = self._blobs.metadata
+            done = [0] * len(call)
+            try:
+                async with aclosing(self._checked(call, done)) as messages:
+                    async for size in messages:
+                        self._stats.received_bytes += size
+                        backoff.succeeded()
+            except TicketExpiredError:
+                await self._blobs.renew_ticket(metadata)
+            except DataDamagedError as error:
+                raise self._name(error, call) from None
+            except ModelwireError as error:
+                if not is_passing(error):
+                    raise
+                await self._blobs.channel.pause(backoff, error)
+            call = [
+                _Wanted(want.fetch, want.offset + count, want.size - count)
+                for want, count in zip(call, done, strict=True)
+                if count < want.size
+            ]
+
+    async def _checked(self, call: Sequence[_Wanted], done: list[int]) -> AsyncGenerator[int, None]:
+        """Takes in one answer; yields the bytes of each message once they are checked and written.
+
+        A message is checked and written in a worker thread while the next one arrives; no more than that is held.
+        """
+        loop = asyncio.get_running_loop()
+        writing: asyncio.Future[int] | None = None
+        ranges = [ReadRange(want.fetch.entry.blob_id, want.offset, want.size) for want in call]
+        try:
+            async with aclosing(self._blobs.read(ranges)) as messages:
+                async for pieces in messages:
+                    if writing is not None:
+                        yield await asyncio.shield(writing)
+                    writing = loop.run_in_executor(self._executor, self._take, call, pieces, done)
+            if writing is not None:
+                yield await asyncio.shield(writing)
+        finally:
+            if writing is not None and not writing.done():  # the thread writes into a file that we are about to close
+                await asyncio.wait([writing])
+
+    def _take(self, call: Sequence[_Wanted], pieces: Sequence[PieceFrame], done: list[int]) -> int:
+        """Checks the chunks of a message and writes them. Runs in a worker thread."""
+        total = 0
+        for index, offset, (data,) in pieces:
+            if index >= len(call) or offset != call[index].offset + done[index]:
+                raise DataDamagedError("the blob service answered something else than was asked")
+            fetch = call[index].fetch
+            number = fetch.by_offset.get(offset, len(fetch.places))
+            at = 0
+            while at < len(data):
+                place = fetch.places[number] if number < len(fetch.places) else None
+                if place is None or chunk_id(data[at : at + place.size]) != place.digest:
+                    raise self._damaged(fetch, "bytes arrived that are not what was logged")
+                at += place.size
+                number += 1
+            _write_all(fetch.descriptor, data, offset)
+            if fetch.hashed == offset and len(fetch.places) > 1:
+                fetch.hasher.update(data)
+                fetch.hashed += len(data)
+            done[index] += len(data)
+            total += len(data)
+        self._advanced(total)
+        return total
+
+    def _hash_on(self, fetch: _Fetch, end: int) -> None:
+        while fetch.hashed < end:
+            data = os.pread(fetch.descriptor, min(_HASH_AHEAD, end - fetch.hashed), fetch.hashed)
+            if not data:
+                return
+            fetch.hasher.update(data)
+            fetch.hashed += len(data)
+
+    def _damaged(self, fetch: _Fetch, why: str) -> DataDamagedError:
+        blob, path = fetch.entry.blob_id.hex(), fetch.entry.path
+        return DataDamagedError(f"file {path!r} cannot be used: {why} (blob {blob})", blob=blob, path=path)
+
+    def _name(self, error: DataDamagedError, call: Sequence[_Wanted]) -> DataDamagedError:
+        """Adds the file's path to what the blob service knows."""
+        blob = error.facts.get("blob")
+        path = next((want.fetch.entry.path for want in call if want.fetch.entry.blob_id.hex() == blob), None)
+        if path is None or "path" in error.facts:
+            return error
+        return DataDamagedError(f"file {path!r} cannot be used: {error}", **error.facts, path=path)
+
+
+def _goes_on(last: _Wanted, fetch: _Fetch, place: _Place) -> bool:
+    return last.fetch is fetch and last.offset + last.size == place.offset and last.size + place.size <= SEGMENT
+
+
+def _rounds(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cuts a version into rounds of so many files that their locks and recipes are no burden."""
+    some: list[Entry] = []
+    total = 0
+    for entry in entries:
+        if some and (len(some) >= _ROUND_FILES or total + entry.size > _ROUND_DATA):
+            yield some
+            some, total = [], 0
+        some.append(entry)
+        total += entry.size
+    if some:
+        yield some
+
+
+def _calls(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Groups stretches into calls of about a segment."""
+    call: list[_Wanted] = []
+    total = 0
+    for want in wanted:
+        if call and (total + want.size > SEGMENT or len(call) >= _CALL_RANGES):
+            yield call
+            call, total = [], 0
+        call.append(want)
+        total += want.size
+    if call:
+        yield call
+
+
+def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count

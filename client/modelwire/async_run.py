@@ -1,0 +1,246 @@
+"""A run: one execution of a program, and the three calls that it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from modelwire._catalog import TicketInfo, Where
+from modelwire._scan import SourceFile
+from modelwire.async_version import AsyncModelVersion
+from modelwire.errors import ModelwireError, TargetPathError, UsageError
+from modelwire.names import alias_list, check_artifact_name, check_type, default_model_name
+from modelwire.types import RunInfo, TransferStats
+
+if TYPE_CHECKING:
+    from modelwire.async_client import AsyncClient
+
+HEARTBEAT_SECONDS = 60.0
+"""How often a run shows that it lives; the server counts it as crashed after five minutes of silence."""
+
+MODEL_TYPE = "model"
+
+
+class AsyncRun:
+    """Is one execution of a program, made by `AsyncClient.run`.
+
+    As a context manager it begins at the start of the block and ends with it: finished, or failed when the block raises.
+
+    Attributes:
+        stats: What all transfers of the run took together.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        where: Where,
+        run_id: str | None,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        notes: str | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        job_type: str | None = None,
+        resume: str | None = None,
+    ) -> None:
+        self._client, self._where, self._wanted_id = client, where, run_id
+        self._given: dict[str, Any] = {
+            "name": name,
+            "config": config,
+            "notes": notes,
+            "tags": tags,
+            "group": group,
+            "job_type": job_type,
+            "resume": resume,
+        }
+        self._info: RunInfo | None = None
+        self._ended = False
+        self._heart: asyncio.Task[None] | None = None
+        self.stats = TransferStats()
+
+    async def start(self) -> Self:
+        """Begins the run at the server; does nothing when it has begun.
+
+        Raises:
+            RunExistsError, RunNotFoundError: The id is taken or missing, against what `resume` says.
+        """
+        if self._info is None:
+            self._info = await self._client.catalog.create_run(self._where, self._wanted_id, **self._given)
+            self._heart = asyncio.create_task(self._beat())
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.finish(exit_code=0 if error is None else 1)
+
+    @property
+    def info(self) -> RunInfo:
+        """Everything that is known of the run; raises UsageError before it has begun."""
+        if self._info is None:
+            raise UsageError('the run has not begun; use "async with" or await run.start() first')
+        return self._info
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        """The name that people see."""
+        return self.info.name
+
+    @property
+    def entity(self) -> str:
+        """Who it belongs to."""
+        return self.info.entity
+
+    @property
+    def project(self) -> str:
+        """The piece of work it belongs to."""
+        return self.info.project
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its inputs."""
+        return self.info.config
+
+    async def log_model(
+        self, path: str | os.PathLike[str], name: str | None = None, aliases: Sequence[str] | str | None = None
+    ) -> AsyncModelVersion:
+        """Uploads a file or folder and publishes it as the next version of `name`.
+
+        Returns once the version is committed. Chunks that the service already holds are not sent; content that the
+        artifact already has makes no new version, the aliases move to the version found.
+
+        Args:
+            path: A file, or a folder of files.
+            name: The artifact; by default `run-<run id>-<base name>`.
+            aliases: Aliases besides `latest`.
+
+        Raises:
+            ModelPathError: `path` is neither a file nor a folder that holds one.
+            NameInvalidError, PathInvalidError, PathConflictError: A name cannot be used.
+            TypeMismatchError: `name` exists with another type; also an AssertionError.
+            SourceChangedError: A file changed while it was read.
+        """
+        names = alias_list(aliases)
+        artifact = self._model_name(path, name)
+        return await self._log(await self._client.scan(path), artifact, names)
+
+    async def use_model(self, name: str) -> Path:
+        """Records a model as an input of the run, downloads it, checks every byte, and returns where it is.
+
+        Args:
+            name: `[[entity/]project/]name[:alias or vN]`, or `model-registry/name[:…]`.
+
+        Returns:
+            The file when the version has one, else the folder, below `<artifact dir>/<source name>:<vN>`.
+
+        Raises:
+            NotFoundError: Something in the name does not exist; also a LookupError.
+            NotAModelError: The type does not hold the word "model"; also an AssertionError.
+            DataDamagedError: Stored bytes are gone or changed.
+        """
+        version = await self.use_model_version(name)
+        return await version.download()
+
+    async def use_model_version(self, name: str) -> AsyncModelVersion:
+        """Records a model as an input of the run and returns its handle, without downloading."""
+        self._check_active()
+        info, _ = await self._client.catalog.use_version(self._where, name, run_id=self.id, require_model=True)
+        return AsyncModelVersion(self._client, info, stats=self.stats)
+
+    async def link_model(
+        self,
+        path: str | os.PathLike[str],
+        registered_model_name: str,
+        name: str | None = None,
+        aliases: Sequence[str] | str | None = None,
+    ) -> AsyncModelVersion:
+        """Logs a file or folder as `log_model` does and links the version to a registered model; returns the link.
+
+        Everything is checked before anything is logged. Content that `name` has already is linked as it is.
+
+        Args:
+            path: A file, or a folder of files.
+            registered_model_name: The registered model; it is made when missing.
+            name: The artifact to log to; by default `run-<run id>-<base name>`.
+            aliases: Aliases of the link; the version in its artifact gets none of them.
+
+        Raises:
+            TargetPathError: `registered_model_name` holds a "/"; also an AssertionError.
+            NameInvalidError: It holds other characters that it may not.
+        """
+        if "/" in registered_model_name:
+            raise TargetPathError(f'{registered_model_name!r} is a path; give the name of a registered model, without "/"')
+        check_artifact_name(registered_model_name, "registered model name")
+        names = alias_list(aliases)
+        artifact = self._model_name(path, name)
+        version = await self._log(await self._client.scan(path), artifact, [])
+        link, created = await self._client.catalog.link_version(
+            self._where,
+            version.qualified_name,
+            registered_model_name,
+            entity=self.entity,
+            aliases=names,
+            run_id=self.id,
+            require_model=True,
+        )
+        return AsyncModelVersion(self._client, link, stats=version.stats, created=created)
+
+    async def finish(self, exit_code: int | None = None) -> None:
+        """Ends the run: finished, or failed when `exit_code` is not 0. A second call does nothing."""
+        if self._info is None or self._ended:
+            return
+        self._ended = True
+        if self._heart is not None:
+            self._heart.cancel()
+        state = "failed" if exit_code else "finished"
+        self._info = await self._client.catalog.finish_run(self._where, self.id, state)
+
+    async def _log(
+        self, sources: Sequence[SourceFile], name: str, aliases: Sequence[str], type_: str = MODEL_TYPE
+    ) -> AsyncModelVersion:
+        """Uploads files and publishes them: bytes first, names last."""
+        self._check_active()
+        check_type(type_)
+        catalog = self._client.catalog
+        draft = await catalog.begin_version(self._where, name, type_, run_id=self.id)
+        assert draft.ticket is not None
+
+        async def renew() -> TicketInfo:
+            again = await catalog.begin_version(self._where, name, type_, draft_id=draft.id)
+            assert again.ticket is not None
+            return again.ticket
+
+        entries, receipt, stats = await self._client.upload(sources, name, draft.ticket, renew)
+        info, created = await catalog.commit_version(draft.id, entries, receipt, aliases=aliases)
+        self.stats.add(stats)
+        return AsyncModelVersion(self._client, info, stats=stats, created=created)
+
+    def _model_name(self, path: str | os.PathLike[str], name: str | None) -> str:
+        if name is not None:
+            return check_artifact_name(name)
+        return default_model_name(self.id, os.path.basename(os.path.abspath(path)))  # noqa: PTH100, PTH119 - follows no link
+
+    def _check_active(self) -> None:
+        if self._ended:
+            raise UsageError(f"run {self.id} has ended; begin another one")
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._client.catalog.update_run(self._where, self.id)
+            except ModelwireError:  # the calls that matter will say so themselves
+                continue
