@@ -21,6 +21,7 @@ from modelwire._upload import Uploader
 from modelwire.async_run import AsyncRun
 from modelwire.async_version import AsyncModelVersion
 from modelwire.errors import UsageError
+from modelwire.memory import keep_large_buffers
 from modelwire.names import alias_list
 from modelwire.settings import Settings
 from modelwire.types import (
@@ -69,6 +70,7 @@ class AsyncClient:
         base = settings or Settings.load(**given)
         self.settings = base.model_copy(update={key: value for key, value in given.items() if value is not None})
         self._where = Where(self.settings.entity, self.settings.project)
+        keep_large_buffers()
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="modelwire")
         self._channel: ServiceChannel | None = None
         self._blob_channels: dict[str, ServiceChannel] = {}

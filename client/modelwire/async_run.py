@@ -181,22 +181,24 @@ class AsyncRun:
             TargetPathError: `registered_model_name` holds a "/"; also an AssertionError.
             NameInvalidError: It holds other characters that it may not.
         """
-        if "/" in registered_model_name:
-            raise TargetPathError(f'{registered_model_name!r} is a path; give the name of a registered model, without "/"')
-        check_artifact_name(registered_model_name, "registered model name")
+        _check_target(registered_model_name)
         names = alias_list(aliases)
         artifact = self._model_name(path, name)
         version = await self._log(await self._client.scan(path), artifact, [])
-        link, created = await self._client.catalog.link_version(
-            self._where,
-            version.qualified_name,
-            registered_model_name,
-            entity=self.entity,
-            aliases=names,
-            run_id=self.id,
-            require_model=True,
-        )
-        return AsyncModelVersion(self._client, link, stats=version.stats, created=created)
+        return await self._link(version.qualified_name, registered_model_name, names, version.stats)
+
+    async def link_version(
+        self, name: str, registered_model_name: str, aliases: Sequence[str] | str | None = None
+    ) -> AsyncModelVersion:
+        """Links a version that was logged before to a registered model; returns the link.
+
+        Args:
+            name: `[[entity/]project/]name[:alias or vN]`; it may be a link itself.
+            registered_model_name: The registered model; it is made when missing.
+            aliases: Aliases of the link.
+        """
+        _check_target(registered_model_name)
+        return await self._link(name, registered_model_name, alias_list(aliases), TransferStats())
 
     async def finish(self, exit_code: int | None = None) -> None:
         """Ends the run: finished, or failed when `exit_code` is not 0. A second call does nothing."""
@@ -228,6 +230,13 @@ class AsyncRun:
         self.stats.add(stats)
         return AsyncModelVersion(self._client, info, stats=stats, created=created)
 
+    async def _link(self, reference: str, target: str, aliases: Sequence[str], stats: TransferStats) -> AsyncModelVersion:
+        self._check_active()
+        link, created = await self._client.catalog.link_version(
+            self._where, reference, target, entity=self.entity, aliases=aliases, run_id=self.id, require_model=True
+        )
+        return AsyncModelVersion(self._client, link, stats=stats, created=created)
+
     def _model_name(self, path: str | os.PathLike[str], name: str | None) -> str:
         if name is not None:
             return check_artifact_name(name)
@@ -244,3 +253,9 @@ class AsyncRun:
                 await self._client.catalog.update_run(self._where, self.id)
             except ModelwireError:  # the calls that matter will say so themselves
                 continue
+
+
+def _check_target(name: str) -> None:
+    if "/" in name:
+        raise TargetPathError(f'{name!r} is a path; give the name of a registered model, without "/"')
+    check_artifact_name(name, "registered model name")

@@ -171,6 +171,10 @@ class Run:
         """Logs a file or folder and links the version to a registered model; see AsyncRun.link_model."""
         return ModelVersion(LOOP.run(self._async.link_model(path, registered_model_name, name, aliases)))
 
+    def link_version(self, name: str, registered_model_name: str, aliases: Sequence[str] | str | None = None) -> ModelVersion:
+        """Links a version that was logged before to a registered model; see AsyncRun.link_version."""
+        return ModelVersion(LOOP.run(self._async.link_version(name, registered_model_name, aliases)))
+
     def finish(self, exit_code: int | None = None) -> None:
         """Ends the run: finished, or failed when `exit_code` is not 0. A second call does nothing."""
         try:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from modelwire.errors import SettingsError
+from modelwire.memory import keep_large_buffers
 
 INSTALL_HINT = "the modelwire services need more packages than the client: pip install 'modelwire[server]'"
 
@@ -80,6 +81,7 @@ def both(
 
 def _run(serving: Callable[[], Ready]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    keep_large_buffers()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         _runner()(_until_told(serving))

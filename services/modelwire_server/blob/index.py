@@ -144,7 +144,7 @@ class ChunkIndex:
         rows = await connection.execute(
             select(chunks.c.digest, chunks.c.damaged).where(chunks.c.domain_id == domain_id, chunks.c.digest.in_(wanted))
         )
-        seen = dict(rows.tuples().all())
+        seen = dict(rows.all())
         inserts, repairs, duplicates = [], [], set()
         for place in places:
             chunk = new[place]
@@ -224,7 +224,7 @@ class ChunkIndex:
                 made = await connection.execute(
                     select(blobs.c.digest, blobs.c.id).where(blobs.c.domain_id == domain_id, blobs.c.digest.in_(ids))
                 )
-                row_ids = dict(made.tuples().all())
+                row_ids = dict(made.all())
                 pages = [
                     {"blob_id": row_ids[digest], "start": start, "chunks": page}
                     for digest, _, recipe in batch
@@ -336,7 +336,7 @@ class ChunkIndex:
         async with self._database.read() as connection:
             # A sealed pack knows its size; only the few that were growing need the index.
             open_ends = await connection.execute(select(packs.c.id, end).where(packs.c.sealed_size.is_(None)))
-            ends = dict(open_ends.tuples().all())
+            ends = dict(open_ends.all())
             rows = await connection.execute(select(packs.c.name, packs.c.id, packs.c.sealed_size))
             return [(PackRow(name, row_id, sealed), ends.get(row_id, sealed or 0)) for name, row_id, sealed in rows]
 
