@@ -11,25 +11,29 @@
 `modelwire.AsyncClient` is the asyncio form of the same, and its source.
 """
 
-from modelwire import errors
-from modelwire.async_client import AsyncClient
-from modelwire.async_run import AsyncRun
-from modelwire.async_version import AsyncModelVersion
-from modelwire.client import Client, ModelVersion, Run, active_run, finish, init, link_model, log_model, use_model
-from modelwire.errors import ModelwireError
-from modelwire.settings import Settings
-from modelwire.types import (
-    ArtifactInfo,
-    Entry,
-    Lineage,
-    LineageEdge,
-    LineageNode,
-    PlaceInfo,
-    RegisteredModelInfo,
-    RunInfo,
-    TransferStats,
-    VersionInfo,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelwire import errors
+    from modelwire.async_client import AsyncClient
+    from modelwire.async_run import AsyncRun
+    from modelwire.async_version import AsyncModelVersion
+    from modelwire.client import Client, ModelVersion, Run, active_run, finish, init, link_model, log_model, use_model
+    from modelwire.errors import ModelwireError
+    from modelwire.settings import Settings
+    from modelwire.types import (
+        ArtifactInfo,
+        Entry,
+        Lineage,
+        LineageEdge,
+        LineageNode,
+        PlaceInfo,
+        RegisteredModelInfo,
+        RunInfo,
+        TransferStats,
+        VersionInfo,
+    )
 
 __all__ = [
     "ArtifactInfo",
@@ -58,3 +62,39 @@ __all__ = [
     "log_model",
     "use_model",
 ]
+
+_HOMES = {
+    "async_client": ("AsyncClient",),
+    "async_run": ("AsyncRun",),
+    "async_version": ("AsyncModelVersion",),
+    "client": ("Client", "ModelVersion", "Run", "active_run", "finish", "init", "link_model", "log_model", "use_model"),
+    "errors": ("ModelwireError",),
+    "settings": ("Settings",),
+    "types": (
+        "ArtifactInfo",
+        "Entry",
+        "Lineage",
+        "LineageEdge",
+        "LineageNode",
+        "PlaceInfo",
+        "RegisteredModelInfo",
+        "RunInfo",
+        "TransferStats",
+        "VersionInfo",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, when it is: the services need the contract alone, and never load the client."""
+    if name == "errors":
+        return import_module("modelwire.errors")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'modelwire' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"modelwire.{_HOME_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -173,7 +173,7 @@ class Uploader:
         return blob_ids
 
 
-def _read_batches(sources: Sequence[SourceFile]) -> Iterator[_Batch]:
+def _read_batches(sources: Sequence[SourceFile]) -> Generator[_Batch, None, None]:
     """Reads, cuts and hashes files; each element is one turn of a worker thread."""
     batch = _Batch()
     for source in sources:

@@ -89,7 +89,7 @@ class VersionFacts:
 
     @property
     def state(self) -> str:
-        """ "committed" or "deleted"."""
+        """What became of it: committed or deleted."""
         return self._info.state
 
     @property
@@ -216,7 +216,7 @@ class AsyncModelVersion(VersionFacts):
         )
         return self
 
-    async def delete(self, delete_aliases: bool = False) -> None:  # noqa: FBT001, FBT002 - the name that users of W&B know
+    async def delete(self, delete_aliases: bool = False) -> None:
         """Deletes the version, or only the link when this is one. The number is not used again.
 
         Raises:

@@ -74,7 +74,7 @@ class ModelVersion(VersionFacts):
         LOOP.run(self._async.set_aliases(add, remove, expected_current))
         return self
 
-    def delete(self, delete_aliases: bool = False) -> None:  # noqa: FBT001, FBT002 - the name that users of W&B know
+    def delete(self, delete_aliases: bool = False) -> None:
         """Deletes the version, or only the link when this is one; see AsyncModelVersion.delete."""
         LOOP.run(self._async.delete(delete_aliases))
 

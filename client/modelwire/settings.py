@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     tags: Annotated[tuple[str, ...], NoDecode] = Field((), description="Tags of the run, separated by commas.")
     group: str | None = Field(None, description="Group of the run.")
     job_type: str | None = Field(None, description="Kind of work that the run does.")
-    quiet: bool = Field(False, description="Whether to print nothing.")  # noqa: FBT003 - pydantic's default
+    quiet: bool = Field(False, description="Whether to print nothing.")
     timeout: float = Field(60.0, gt=0, description="Seconds for one call to a service.")
 
     @field_validator("tags", mode="before")

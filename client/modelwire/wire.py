@@ -202,7 +202,7 @@ def encode_error(error: ModelwireError, retry_after: float | None = None) -> byt
         details.append(AnyMessage())
         details[1].Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error)[:2048], details=details)
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
 def decode_error(code: str, message: str, details: bytes | None) -> WireError:

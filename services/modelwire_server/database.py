@@ -36,12 +36,12 @@ class now_micros(FunctionElement[int]):  # noqa: N801 - reads as the SQL functio
 
 
 @compiles(now_micros, "sqlite")
-def _now_sqlite(element: now_micros, compiler: SQLCompiler, **kw: Any) -> str:
+def _now_sqlite(_element: now_micros, _compiler: SQLCompiler, **_options: Any) -> str:
     return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 @compiles(now_micros, "postgresql")
-def _now_postgresql(element: now_micros, compiler: SQLCompiler, **kw: Any) -> str:
+def _now_postgresql(_element: now_micros, _compiler: SQLCompiler, **_options: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
@@ -95,7 +95,7 @@ def _engine(url: str, begin: str, pool_size: int) -> AsyncEngine:
     )
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _on_connect(connection: DBAPIConnection, record: object) -> None:
+    def _on_connect(connection: DBAPIConnection, _record: object) -> None:
         connection.isolation_level = None  # we write BEGIN ourselves
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384"):

@@ -30,7 +30,7 @@ def lineage(
     depth: Annotated[int, typer.Option(min=1, max=100, help="How many steps from the start.")] = 10,
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Shows where a model came from and where it went."""
     with connect(entity, project) as client:

@@ -17,7 +17,7 @@ def link(
     alias: Alias = None,
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Links a model to a registered model; a path is logged first."""
     with connect(entity, project) as client, client.run(job_type="cli") as run:

@@ -16,7 +16,7 @@ def log(
     alias: Alias = None,
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Logs a file or folder as the next version of a model."""
     with connect(entity, project) as client, client.run(job_type="cli") as run:

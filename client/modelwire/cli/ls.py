@@ -19,7 +19,7 @@ def ls(
     ] = None,
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Lists the artifacts of a project, the versions of an artifact, or what the registry has."""
     with connect(entity, project) as client:

@@ -15,7 +15,7 @@ def show(
     reference: Annotated[str, typer.Argument(help="[[entity/]project/]name[:alias or vN], or model-registry/name[:…].")],
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Shows a version: its facts, its files, who logged and who used it."""
     with connect(entity, project) as client:

@@ -15,7 +15,7 @@ def use(
     root: Annotated[Path | None, typer.Option("--root", help="Folder to put the files into.")] = None,
     project: Project = None,
     entity: Entity = None,
-    json: Json = False,  # noqa: FBT002 - typer's form of a flag
+    json: Json = False,
 ) -> None:
     """Downloads a model, checks every byte, and prints where it is."""
     with connect(entity, project) as client, client.run(job_type="cli") as run:

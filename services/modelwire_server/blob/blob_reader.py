@@ -98,10 +98,10 @@ class BlobReader:
                 reading = following
             if reading is not None:
                 yield await reading
-        except _DamagedChunk as damage:
+        except _DamagedChunkError as damage:
             await self._index.mark_damaged(domain_id, [damage.digest])
             blob, digest = damage.blob.hex(), damage.digest.hex()
-            log.error("data loss: chunk %s of blob %s is gone or changed in pack %s", digest, blob, damage.pack)
+            log.error("data loss: chunk %s of blob %s, pack %s", digest, blob, damage.pack)  # noqa: TRY400
             raise DataDamagedError(
                 f"the stored bytes of blob {blob} are damaged: chunk {digest} is gone or changed", blob=blob, digest=digest
             ) from None
@@ -159,7 +159,7 @@ class BlobReader:
                 stretch = memoryview(self._store.read(pack, offset, sum(location.size for _, location in run)))
             except PackMissingError:
                 if len(run) == 1:
-                    raise _DamagedChunk(run[0][0], pack) from None
+                    raise _DamagedChunkError(run[0][0], pack) from None
                 for single in run:  # name the chunk that is gone, not its neighbours
                     yield from self._chunks([single[0]], locations)
                 continue
@@ -168,11 +168,11 @@ class BlobReader:
                 data = stretch[at : at + location.size]
                 at += location.size
                 if chunk_id(data) != extent.digest:
-                    raise _DamagedChunk(extent, pack)
+                    raise _DamagedChunkError(extent, pack)
                 yield extent, data
 
 
-class _DamagedChunk(Exception):
+class _DamagedChunkError(Exception):
     def __init__(self, extent: _Extent, pack: str) -> None:
         super().__init__(extent.digest.hex())
         self.digest, self.blob, self.pack = extent.digest, extent.span.blob.digest, pack
@@ -233,7 +233,7 @@ def _runs(extents: Sequence[_Extent], locations: dict[bytes, Location]) -> Itera
     for extent in extents:
         location = locations.get(extent.digest)
         if location is None or location.size != extent.size:
-            raise _DamagedChunk(extent, "none")
+            raise _DamagedChunkError(extent, "none")
         if run:
             last = run[-1][1]
             if location.pack != last.pack or location.offset != last.offset + last.size:

@@ -270,7 +270,7 @@ class ChunkIndex:
             )
         if found is None:
             raise BundleNotFoundError(f"no bundle {digest.hex()}", bundle=digest.hex())
-        return found
+        return int(found)
 
     async def blobs_in_bundle(self, bundle_row: int, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, StoredBlob]:
         """Returns blobs of a bundle.

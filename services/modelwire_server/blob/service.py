@@ -144,7 +144,7 @@ class BlobServicer:
         _hold("ids in one message", len(digests), self._limits.max_batch_items)
         return [check_digest(digest, what) for digest in digests]
 
-    async def _recipes(self, requests: AsyncIterator[pb.CommitBlobsRequest]) -> list[Recipe]:
+    async def _recipes(self, requests: AsyncIterator[pb.CommitBlobsRequest]) -> Sequence[Recipe]:
         recipes: list[list[tuple[bytes, int]]] = []
         continued = False
         async for request in requests:

@@ -192,7 +192,8 @@ class ArtifactServicer:
             token = PageToken("entries", version.version_id, request.path_prefix)
             page = Page(size, token.read(request.page_token, str))
             found = await versions.list_entries(connection, version.version_id, request.path_prefix, page)
-        messages, total = [], 0
+        messages: list[resources_pb2.ManifestEntry] = []
+        total = 0
         for message in map(convert.entry_message, found):
             total += message.ByteSize()
             if messages and total > MAX_ENTRY_BYTES:

@@ -16,6 +16,8 @@ from modelwire.names import (
 
 LATEST = "latest"
 _REGISTRY_SHORT = "registry"
+_MOST_PARTS = 3
+_LONGEST_ALIAS = 128
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ def parse(text: str, entity: str = "", project: str = "") -> Reference:
     """
     path, colon, alias = text.partition(":")
     parts = path.split("/")
-    if not path or len(parts) > 3 or not all(parts):
+    if not path or len(parts) > _MOST_PARTS or not all(parts):
         raise _refuse(text, "it must be [[entity/]project/]name[:alias or vN]")
-    if colon and (not alias or "/" in alias or ":" in alias or alias != alias.strip() or len(alias) > 128):
+    if colon and (not alias or "/" in alias or ":" in alias or alias != alias.strip() or len(alias) > _LONGEST_ALIAS):
         raise _refuse(text, 'what follows the first ":" must be one alias or version')
-    name = parts[-1]
-    project = parts[-2] if len(parts) > 1 else project or DEFAULT_PROJECT
-    entity = parts[-3] if len(parts) > 2 else entity or DEFAULT_ENTITY
+    *front, name = parts
+    project = front[-1] if front else project or DEFAULT_PROJECT
+    entity = front[0] if len(front) > 1 else entity or DEFAULT_ENTITY
     if project == _REGISTRY_SHORT and len(parts) > 1:
         project = REGISTRY_PROJECT
     try:

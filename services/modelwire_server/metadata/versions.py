@@ -268,7 +268,7 @@ async def make_collection(connection: AsyncConnection, project_id: int, name: st
     row = insert(collections).values(project_id=project_id, name=name, **values).returning(collections.c.id)
     made = await connection.scalar(row)
     assert made is not None
-    return made
+    return int(made)
 
 
 async def _find_content(connection: AsyncConnection, collection_id: int, digest: str) -> int | None:
@@ -346,7 +346,7 @@ async def add_member(
     )
     member_id = await connection.scalar(row.returning(members.c.id))
     assert member_id is not None
-    return member_id
+    return int(member_id)
 
 
 async def _set_tags(connection: AsyncConnection, version_id: int, tags: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 0.5
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -29,9 +28,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Any:
         """Wraps the behaviour of the handler that `continuation` finds."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
@@ -45,8 +44,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        wrapped: Handler = make(wrap(behaviour, method), handler.request_deserializer, handler.response_serializer)
-        return wrapped
+        return make(wrap(behaviour, method), handler.request_deserializer, handler.response_serializer)
 
 
 def _wrap_unary(behaviour: Any, method: str) -> Any:

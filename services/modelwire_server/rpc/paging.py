@@ -39,4 +39,4 @@ class PageToken:
             scope, key = None, []
         if scope != self._scope or [type(part) for part in key] != list(kinds):
             raise PageTokenInvalidError("the page token does not belong to this list; begin again without one")
-        return key
+        return list(key)
