@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 60.0
 """How often a run shows that it lives; the server counts it as crashed after five minutes of silence."""
+
+END_SECONDS = 3.0
+"""How long a run whose block raised tries to tell the server so."""
 
 MODEL_TYPE = "model"
 
@@ -80,7 +84,13 @@ class AsyncRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.finish(exit_code=0 if error is None else 1)
+        if error is None:
+            await self.finish()
+            return
+        # What went wrong in the block is what counts: the end is recorded if that is possible, and soon.
+        with suppress(ModelwireError, TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self.finish(exit_code=1)
 
     @property
     def info(self) -> RunInfo:

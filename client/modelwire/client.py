@@ -110,7 +110,10 @@ class Run:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.finish(exit_code=0 if error is None else 1)
+        try:
+            LOOP.run(self._async.__aexit__(kind, error, trace))
+        finally:
+            self._forget()
 
     @property
     def info(self) -> RunInfo:
@@ -180,9 +183,12 @@ class Run:
         try:
             LOOP.run(self._async.finish(exit_code))
         finally:
-            _ACTIVE.forget(self)
-            if self._owned is not None:
-                self._owned.close()
+            self._forget()
+
+    def _forget(self) -> None:
+        _ACTIVE.forget(self)
+        if self._owned is not None:
+            self._owned.close()
 
 
 class Client:

@@ -34,8 +34,10 @@ def main() -> None:
     """Runs the program; every failure ends in one line that says what was wrong."""
     try:
         app()
-    except KeyboardInterrupt:
-        _end("interrupted; what has arrived is kept, repeat the command to go on", INTERRUPTED)
+    except SystemExit as end:  # typer ends the process itself, on Ctrl-C without a word
+        if end.code == INTERRUPTED:
+            _end("interrupted; what has arrived is kept, repeat the command to go on", INTERRUPTED)
+        raise
     except (InvalidError, SettingsError) as error:
         _end(f"error: {error}", WRONG_USAGE)
     except ModelwireError as error:
