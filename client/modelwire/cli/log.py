@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelwire.cli.output import Alias, Entity, Json, Project, connect, print_json, size_text, version_document
+from modelwire.cli.output import Alias, Entity, Json, Project, connect, count_text, print_json, size_text, version_document
 
 
 def log(
@@ -27,5 +27,6 @@ def log(
             print_json({**version_document(version), "created": version.created, **counts})
             return
         moved = f"{size_text(stats.sent_bytes)} sent, {size_text(stats.deduplicated_bytes)} there already"
-        made = "logged" if version.created else "unchanged, it is"
-        print(f"{made} {version.qualified_name}  ({version.file_count} files, {size_text(version.size)}; {moved})")
+        made = "logged" if version.created else "unchanged:"
+        files = count_text(version.file_count, "file")
+        print(f"{made} {version.qualified_name}  ({files}, {size_text(version.size)}; {moved})")

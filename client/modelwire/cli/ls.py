@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modelwire.cli.output import Entity, Json, Project, connect, print_json, print_rows, size_text, version_document
+from modelwire.cli.output import Entity, Json, Project, connect, count_text, print_json, print_rows, size_text, version_document
 from modelwire.client import Client, ModelVersion
 from modelwire.names import REGISTRY_PROJECT
 
@@ -38,7 +38,7 @@ def _artifacts(client: Client, *, json: bool) -> None:
     if json:
         print_json([{**vars(one), "created_at": one.created_at.isoformat()} for one in found])
     else:
-        print_rows([(one.name, one.type, f"{one.version_count} versions") for one in found])
+        print_rows([(one.name, one.type, count_text(one.version_count, "version")) for one in found])
 
 
 def _registered_models(client: Client, *, json: bool) -> None:
@@ -46,7 +46,7 @@ def _registered_models(client: Client, *, json: bool) -> None:
     if json:
         print_json([{**vars(one), "created_at": one.created_at.isoformat()} for one in found])
     else:
-        print_rows([(one.name, f"{one.link_count} links", one.description) for one in found])
+        print_rows([(one.name, count_text(one.link_count, "link"), one.description) for one in found])
 
 
 def _versions(found: list[ModelVersion], *, json: bool) -> None:
@@ -58,7 +58,7 @@ def _versions(found: list[ModelVersion], *, json: bool) -> None:
                 (
                     one.name,
                     size_text(one.size),
-                    f"{one.file_count} files",
+                    count_text(one.file_count, "file"),
                     one.created_at.strftime("%Y-%m-%d %H:%M"),
                     one.source_qualified_name if one.is_link else "",
                     ", ".join(one.aliases),

@@ -47,6 +47,11 @@ def size_text(size: int) -> str:
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
 
 
+def count_text(count: int, what: str) -> str:
+    """Writes a number of things for people."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def version_document(version: VersionFacts) -> dict[str, Any]:
     """Writes a version as JSON values."""
     run = version.info.logged_by
