@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from modelwire._channel import ServiceChannel
+from modelwire._messages import (
+    TicketInfo,
+    Where,
+    artifact_value,
+    edge_value,
+    json_text,
+    node_value,
+    reference_message,
+    registered_model_value,
+    run_name,
+    run_value,
+    ticket_value,
+    version_value,
+)
 from modelwire.api.metadata.v1 import artifact_service_pb2 as artifact_pb
 from modelwire.api.metadata.v1 import artifact_service_pb2_grpc as artifact_grpc
 from modelwire.api.metadata.v1 import lineage_service_pb2 as lineage_pb
@@ -27,7 +37,6 @@ from modelwire.types import (
     Lineage,
     LineageEdge,
     LineageNode,
-    PlaceInfo,
     RegisteredModelInfo,
     RunInfo,
     VersionInfo,
@@ -49,22 +58,6 @@ _DIRECTIONS = {
     "downstream": lineage_pb.LINEAGE_DIRECTION_DOWNSTREAM,
 }
 _ROLES = {"output": lineage_pb.RUN_VERSION_ROLE_OUTPUT, "input": lineage_pb.RUN_VERSION_ROLE_INPUT}
-
-
-@dataclass(frozen=True)
-class Where:
-    """Says what fills the parts that a reference leaves out."""
-
-    entity: str
-    project: str
-
-
-@dataclass(frozen=True)
-class TicketInfo:
-    """Is a signed ticket and where to show it."""
-
-    token: str
-    blob_addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -114,21 +107,21 @@ class Catalog:
         """Begins a run, or takes up one that exists."""
         request = run_pb.CreateRunRequest(
             request_id=_new_id(),
-            name=_run_name(where, run_id or ""),
+            name=run_name(where, run_id or ""),
             display_name=name or "",
-            config_json=_json(config),
+            config_json=json_text(config),
             notes=notes or "",
             tags=tags,
             group=group or "",
             job_type=job_type or "",
             resume_policy=RESUME_POLICIES[resume],
         )
-        return _run((await self._channel.unary(self._runs.CreateRun, request)).run)
+        return run_value((await self._channel.unary(self._runs.CreateRun, request)).run)
 
     async def get_run(self, where: Where, run_id: str) -> RunInfo:
         """Gives one run."""
-        request = run_pb.GetRunRequest(name=_run_name(where, run_id))
-        return _run((await self._channel.unary(self._runs.GetRun, request)).run)
+        request = run_pb.GetRunRequest(name=run_name(where, run_id))
+        return run_value((await self._channel.unary(self._runs.GetRun, request)).run)
 
     async def list_runs(
         self, where: Where, page_size: int = 0, page_token: str = "", *, oldest_first: bool = False
@@ -138,7 +131,7 @@ class Catalog:
             entity=where.entity, project=where.project, page_size=page_size, page_token=page_token, oldest_first=oldest_first
         )
         answer = await self._channel.unary(self._runs.ListRuns, request)
-        return [_run(run) for run in answer.runs], answer.next_page_token
+        return [run_value(run) for run in answer.runs], answer.next_page_token
 
     async def update_run(
         self,
@@ -154,19 +147,19 @@ class Catalog:
         """Changes what is given; with nothing given it is a sign of life."""
         request = run_pb.UpdateRunRequest(
             request_id=_new_id(),
-            name=_run_name(where, run_id),
-            config_json=None if config is None else _json(config),
-            summary_json=None if summary is None else _json(summary),
+            name=run_name(where, run_id),
+            config_json=None if config is None else json_text(config),
+            summary_json=None if summary is None else json_text(summary),
             notes=notes,
             tags=None if tags is None else run_pb.TagList(tags=tags),
             display_name=name,
         )
-        return _run((await self._channel.unary(self._runs.UpdateRun, request)).run)
+        return run_value((await self._channel.unary(self._runs.UpdateRun, request)).run)
 
     async def finish_run(self, where: Where, run_id: str, state: str = "finished") -> RunInfo:
         """Ends a run as "finished", "failed" or "crashed"."""
-        request = run_pb.FinishRunRequest(request_id=_new_id(), name=_run_name(where, run_id), state=_STATES[state])
-        return _run((await self._channel.unary(self._runs.FinishRun, request)).run)
+        request = run_pb.FinishRunRequest(request_id=_new_id(), name=run_name(where, run_id), state=_STATES[state])
+        return run_value((await self._channel.unary(self._runs.FinishRun, request)).run)
 
     # ── Artifacts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,14 +180,14 @@ class Catalog:
             project=where.project,
             artifact=artifact,
             type=type_,
-            run=_run_name(where, run_id) if run_id else None,
+            run=run_name(where, run_id) if run_id else None,
             manifest_digest=manifest_digest,
             draft_id=draft_id,
         )
         answer = await self._channel.unary(self._artifacts.BeginVersion, request)
         if answer.HasField("existing"):
-            return DraftInfo("", None, _version(answer.existing))
-        return DraftInfo(answer.draft_id, _ticket(answer.ticket))
+            return DraftInfo("", None, version_value(answer.existing))
+        return DraftInfo(answer.draft_id, ticket_value(answer.ticket))
 
     async def commit_version(
         self,
@@ -215,7 +208,7 @@ class Catalog:
             manifest_digest=manifest_digest,
             aliases=aliases,
             tags=said.tags,
-            metadata_json=_json(said.metadata),
+            metadata_json=json_text(said.metadata),
             description=said.description,
             ttl_seconds=said.ttl_seconds,
         )
@@ -225,12 +218,12 @@ class Catalog:
             return await self._artifacts.CommitVersion(_pages(first, entries))
 
         answer = await self._channel.repeat(attempt)
-        return _version(answer.version), answer.created
+        return version_value(answer.version), answer.created
 
     async def get_version(self, where: Where, reference: str) -> VersionInfo:
         """Gives the version that a reference names."""
-        request = artifact_pb.GetVersionRequest(reference=_reference(where, reference))
-        return _version((await self._channel.unary(self._artifacts.GetVersion, request)).version)
+        request = artifact_pb.GetVersionRequest(reference=reference_message(where, reference))
+        return version_value((await self._channel.unary(self._artifacts.GetVersion, request)).version)
 
     async def list_versions(
         self,
@@ -244,14 +237,14 @@ class Catalog:
     ) -> tuple[list[VersionInfo], str]:
         """Lists a page of an artifact's versions; returns it with the token of the next one."""
         request = artifact_pb.ListVersionsRequest(
-            artifact=_reference(where, artifact),
+            artifact=reference_message(where, artifact),
             tags=tags,
             page_size=page_size,
             page_token=page_token,
             oldest_first=oldest_first,
         )
         answer = await self._channel.unary(self._artifacts.ListVersions, request)
-        return [_version(version) for version in answer.versions], answer.next_page_token
+        return [version_value(version) for version in answer.versions], answer.next_page_token
 
     async def list_artifacts(
         self, where: Where, page_size: int = 0, page_token: str = "", *, type_: str = ""
@@ -261,7 +254,7 @@ class Catalog:
             entity=where.entity, project=where.project, type=type_, page_size=page_size, page_token=page_token
         )
         answer = await self._channel.unary(self._artifacts.ListArtifacts, request)
-        return [_artifact(artifact) for artifact in answer.artifacts], answer.next_page_token
+        return [artifact_value(artifact) for artifact in answer.artifacts], answer.next_page_token
 
     async def update_version(
         self,
@@ -276,13 +269,13 @@ class Catalog:
         """Changes what is given about a version."""
         request = artifact_pb.UpdateVersionRequest(
             request_id=_new_id(),
-            reference=_reference(where, reference),
+            reference=reference_message(where, reference),
             description=description,
-            metadata_json=None if metadata is None else _json(metadata),
+            metadata_json=None if metadata is None else json_text(metadata),
             tags=None if tags is None else run_pb.TagList(tags=tags),
             ttl_seconds=ttl_seconds,
         )
-        return _version((await self._channel.unary(self._artifacts.UpdateVersion, request)).version)
+        return version_value((await self._channel.unary(self._artifacts.UpdateVersion, request)).version)
 
     async def set_aliases(
         self,
@@ -296,24 +289,24 @@ class Catalog:
         """Gives aliases to a version and takes aliases from it."""
         request = artifact_pb.SetAliasesRequest(
             request_id=_new_id(),
-            reference=_reference(where, reference),
+            reference=reference_message(where, reference),
             add=add,
             remove=remove,
             expected_current=expected_current,
         )
-        return _version((await self._channel.unary(self._artifacts.SetAliases, request)).version)
+        return version_value((await self._channel.unary(self._artifacts.SetAliases, request)).version)
 
     async def delete_version(self, where: Where, reference: str, *, delete_aliases: bool = False) -> VersionInfo:
         """Deletes a version, or a link."""
         request = artifact_pb.DeleteVersionRequest(
-            request_id=_new_id(), reference=_reference(where, reference), delete_aliases=delete_aliases
+            request_id=_new_id(), reference=reference_message(where, reference), delete_aliases=delete_aliases
         )
-        return _version((await self._channel.unary(self._artifacts.DeleteVersion, request)).version)
+        return version_value((await self._channel.unary(self._artifacts.DeleteVersion, request)).version)
 
     async def delete_artifact(self, where: Where, artifact: str, *, delete_aliases: bool = False) -> int:
         """Deletes an artifact; returns how many versions it had."""
         request = artifact_pb.DeleteArtifactRequest(
-            request_id=_new_id(), artifact=_reference(where, artifact), delete_aliases=delete_aliases
+            request_id=_new_id(), artifact=reference_message(where, artifact), delete_aliases=delete_aliases
         )
         return (await self._channel.unary(self._artifacts.DeleteArtifact, request)).deleted_versions
 
@@ -323,20 +316,20 @@ class Catalog:
         """Resolves a reference, records the input of the run, and gives a ticket to read."""
         request = artifact_pb.UseVersionRequest(
             request_id=_new_id(),
-            reference=_reference(where, reference),
-            run=_run_name(where, run_id) if run_id else None,
+            reference=reference_message(where, reference),
+            run=run_name(where, run_id) if run_id else None,
             require_model=require_model,
             type=type_,
         )
         answer = await self._channel.unary(self._artifacts.UseVersion, request)
-        return _version(answer.version), _ticket(answer.ticket) if answer.HasField("ticket") else None
+        return version_value(answer.version), ticket_value(answer.ticket) if answer.HasField("ticket") else None
 
     async def list_entries(self, where: Where, reference: str, path_prefix: str = "") -> AsyncIterator[Entry]:
         """Yields the entries of a version by path, page by page."""
         token = ""
         while True:
             request = artifact_pb.ListEntriesRequest(
-                reference=_reference(where, reference), path_prefix=path_prefix, page_size=5000, page_token=token
+                reference=reference_message(where, reference), path_prefix=path_prefix, page_size=5000, page_token=token
             )
             answer = await self._channel.unary(self._artifacts.ListEntries, request)
             for entry in answer.entries:
@@ -360,22 +353,22 @@ class Catalog:
         """Links a version to a registered model; returns the link and whether it is new."""
         request = registry_pb.LinkVersionRequest(
             request_id=_new_id(),
-            reference=_reference(where, reference),
+            reference=reference_message(where, reference),
             entity=entity,
             registered_model=registered_model,
             aliases=aliases,
-            run=_run_name(where, run_id) if run_id else None,
+            run=run_name(where, run_id) if run_id else None,
             require_model=require_model,
         )
         answer = await self._channel.unary(self._registry.LinkVersion, request)
-        return _version(answer.link), answer.created
+        return version_value(answer.link), answer.created
 
     async def unlink_version(self, where: Where, link: str, *, delete_aliases: bool = False) -> VersionInfo:
         """Removes a link."""
         request = registry_pb.UnlinkVersionRequest(
-            request_id=_new_id(), link=_reference(where, link), delete_aliases=delete_aliases
+            request_id=_new_id(), link=reference_message(where, link), delete_aliases=delete_aliases
         )
-        return _version((await self._channel.unary(self._registry.UnlinkVersion, request)).link)
+        return version_value((await self._channel.unary(self._registry.UnlinkVersion, request)).link)
 
     async def set_link_aliases(
         self,
@@ -388,9 +381,9 @@ class Catalog:
     ) -> VersionInfo:
         """Gives aliases to a link and takes aliases from it."""
         request = registry_pb.SetLinkAliasesRequest(
-            request_id=_new_id(), link=_reference(where, link), add=add, remove=remove, expected_current=expected_current
+            request_id=_new_id(), link=reference_message(where, link), add=add, remove=remove, expected_current=expected_current
         )
-        return _version((await self._channel.unary(self._registry.SetLinkAliases, request)).link)
+        return version_value((await self._channel.unary(self._registry.SetLinkAliases, request)).link)
 
     async def list_registered_models(
         self, entity: str, page_size: int = 0, page_token: str = "", *, name_contains: str = ""
@@ -400,12 +393,12 @@ class Catalog:
             entity=entity, name_contains=name_contains, page_size=page_size, page_token=page_token
         )
         answer = await self._channel.unary(self._registry.ListRegisteredModels, request)
-        return [_registered_model(model) for model in answer.registered_models], answer.next_page_token
+        return [registered_model_value(model) for model in answer.registered_models], answer.next_page_token
 
     async def get_registered_model(self, entity: str, name: str) -> RegisteredModelInfo:
         """Gives one registered model."""
         request = registry_pb.GetRegisteredModelRequest(entity=entity, name=name)
-        return _registered_model((await self._channel.unary(self._registry.GetRegisteredModel, request)).registered_model)
+        return registered_model_value((await self._channel.unary(self._registry.GetRegisteredModel, request)).registered_model)
 
     async def update_registered_model(
         self, entity: str, name: str, *, description: str | None = None, tags: Sequence[str] | None = None
@@ -418,7 +411,9 @@ class Catalog:
             description=description,
             tags=None if tags is None else run_pb.TagList(tags=tags),
         )
-        return _registered_model((await self._channel.unary(self._registry.UpdateRegisteredModel, request)).registered_model)
+        return registered_model_value(
+            (await self._channel.unary(self._registry.UpdateRegisteredModel, request)).registered_model
+        )
 
     async def delete_registered_model(self, entity: str, name: str, *, delete_aliases: bool = False) -> int:
         """Deletes a registered model; returns how many links it had."""
@@ -435,7 +430,7 @@ class Catalog:
             entity=entity, registered_model=name, page_size=page_size, page_token=page_token, oldest_first=oldest_first
         )
         answer = await self._channel.unary(self._registry.ListLinks, request)
-        return [_version(link) for link in answer.links], answer.next_page_token
+        return [version_value(link) for link in answer.links], answer.next_page_token
 
     # ── Lineage ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -454,15 +449,15 @@ class Catalog:
         token = ""
         while True:
             request = lineage_pb.GetLineageRequest(
-                reference=None if reference is None else _reference(where, reference),
-                run=None if run_id is None else _run_name(where, run_id),
+                reference=None if reference is None else reference_message(where, reference),
+                run=None if run_id is None else run_name(where, run_id),
                 direction=_DIRECTIONS[direction],
                 max_depth=depth,
                 page_token=token,
             )
             answer = await self._channel.unary(self._lineage.GetLineage, request)
-            nodes += map(_node, answer.nodes)
-            edges |= dict.fromkeys(map(_edge, answer.edges))
+            nodes += map(node_value, answer.nodes)
+            edges |= dict.fromkeys(map(edge_value, answer.edges))
             if not (token := answer.next_page_token):
                 return Lineage(tuple(nodes), tuple(edges))
 
@@ -471,39 +466,24 @@ class Catalog:
     ) -> tuple[list[VersionInfo], str]:
         """Lists a page of the versions that a run logged ("output") or used ("input")."""
         request = lineage_pb.ListRunVersionsRequest(
-            run=_run_name(where, run_id), role=_ROLES[role], page_size=page_size, page_token=page_token
+            run=run_name(where, run_id), role=_ROLES[role], page_size=page_size, page_token=page_token
         )
         answer = await self._channel.unary(self._lineage.ListRunVersions, request)
-        return [_version(version) for version in answer.versions], answer.next_page_token
+        return [version_value(version) for version in answer.versions], answer.next_page_token
 
     async def list_version_runs(
         self, where: Where, reference: str, role: str, page_size: int = 0, page_token: str = ""
     ) -> tuple[list[RunInfo], str]:
         """Lists a page of the runs that logged ("output") or used ("input") a version."""
         request = lineage_pb.ListVersionRunsRequest(
-            reference=_reference(where, reference), role=_ROLES[role], page_size=page_size, page_token=page_token
+            reference=reference_message(where, reference), role=_ROLES[role], page_size=page_size, page_token=page_token
         )
         answer = await self._channel.unary(self._lineage.ListVersionRuns, request)
-        return [_run(run) for run in answer.runs], answer.next_page_token
-
-
-# ── Between messages and plain values ─────────────────────────────────────────────────────────────────────────────────
+        return [run_value(run) for run in answer.runs], answer.next_page_token
 
 
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _json(value: Mapping[str, Any] | None) -> str:
-    return json.dumps(dict(value), ensure_ascii=False, allow_nan=False) if value else ""
-
-
-def _run_name(where: Where, run_id: str) -> pb.RunName:
-    return pb.RunName(entity=where.entity, project=where.project, run_id=run_id)
-
-
-def _reference(where: Where, text: str) -> pb.Reference:
-    return pb.Reference(text=text, default_entity=where.entity, default_project=where.project)
 
 
 def _pages(first: artifact_pb.CommitVersionRequest, entries: Sequence[Entry]) -> Iterator[artifact_pb.CommitVersionRequest]:
@@ -519,85 +499,3 @@ def _pages(first: artifact_pb.CommitVersionRequest, entries: Sequence[Entry]) ->
             yield page
             page, total = artifact_pb.CommitVersionRequest(), 0
     yield page
-
-
-def _time(time: Timestamp) -> datetime:
-    return time.ToDatetime(UTC)
-
-
-def _ticket(ticket: pb.Ticket) -> TicketInfo:
-    return TicketInfo(ticket.token, tuple(ticket.blob_addresses))
-
-
-def _run(run: pb.Run) -> RunInfo:
-    return RunInfo(
-        id=run.run_id,
-        entity=run.entity,
-        project=run.project,
-        name=run.display_name,
-        state=pb.RunState.Name(run.state).removeprefix("RUN_STATE_").lower(),
-        config=json.loads(run.config_json or "{}"),
-        summary=json.loads(run.summary_json or "{}"),
-        notes=run.notes,
-        tags=tuple(run.tags),
-        group=run.group,
-        job_type=run.job_type,
-        created_at=_time(run.create_time),
-        finished_at=_time(run.finish_time) if run.HasField("finish_time") else None,
-        resumed=run.resumed,
-    )
-
-
-def _place(name: pb.MemberName) -> PlaceInfo:
-    return PlaceInfo(name.entity, name.project, name.collection, name.version)
-
-
-def _version(version: pb.Version) -> VersionInfo:
-    run = version.logged_by
-    return VersionInfo(
-        id=version.id,
-        place=_place(version.name),
-        source=_place(version.source),
-        is_link=version.is_link,
-        type=version.type,
-        state=pb.VersionState.Name(version.state).removeprefix("VERSION_STATE_").lower(),
-        digest=version.manifest_digest,
-        size=version.size,
-        file_count=version.file_count,
-        aliases=tuple(version.aliases),
-        tags=tuple(version.tags),
-        metadata=json.loads(version.metadata_json or "{}"),
-        description=version.description,
-        ttl=version.ttl_seconds or None,
-        created_at=_time(version.create_time),
-        logged_by=(run.entity, run.project, run.run_id) if version.HasField("logged_by") else None,
-    )
-
-
-def _artifact(artifact: pb.Artifact) -> ArtifactInfo:
-    return ArtifactInfo(
-        artifact.entity,
-        artifact.project,
-        artifact.name,
-        artifact.type,
-        artifact.description,
-        _time(artifact.create_time),
-        artifact.version_count,
-    )
-
-
-def _registered_model(model: pb.RegisteredModel) -> RegisteredModelInfo:
-    return RegisteredModelInfo(
-        model.entity, model.name, model.description, tuple(model.tags), _time(model.create_time), model.link_count
-    )
-
-
-def _node(node: lineage_pb.LineageNode) -> LineageNode:
-    if node.WhichOneof("kind") == "run":
-        return LineageNode(node.id, node.depth, run=_run(node.run))
-    return LineageNode(node.id, node.depth, version=_version(node.version))
-
-
-def _edge(edge: lineage_pb.LineageEdge) -> LineageEdge:
-    kind = lineage_pb.EdgeKind.Name(edge.kind).removeprefix("EDGE_KIND_").lower()
-    return LineageEdge(edge.from_id, edge.to_id, kind)

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from modelwire._blobs import Blobs
-from modelwire._cache import ContentCache
-from modelwire._catalog import Catalog, TicketInfo, Where
-from modelwire._channel import ServiceChannel, Tickets, check_address
-from modelwire._download import Downloader
-from modelwire._progress import progress
-from modelwire._scan import SourceFile, scan
-from modelwire._upload import Uploader
+from modelwire._messages import Where
+from modelwire._session import Session
 from modelwire.async_run import AsyncRun
 from modelwire.async_version import AsyncModelVersion
 from modelwire.errors import UsageError
-from modelwire.memory import keep_large_buffers
 from modelwire.names import alias_list
 from modelwire.settings import Settings
-from modelwire.types import (
-    ArtifactInfo,
-    Entry,
-    Lineage,
-    RegisteredModelInfo,
-    RunInfo,
-    TransferStats,
-    VersionInfo,
-)
-
-THREADS = 3
-"""Worker threads that read, hash and write. More than one per stream costs speed on few cores."""
+from modelwire.types import ArtifactInfo, Lineage, RegisteredModelInfo, RunInfo
 
 Item = TypeVar("Item")
 
@@ -69,13 +49,7 @@ class AsyncClient:
         given = {"address": address, "entity": entity, "project": project}
         base = settings or Settings.load(**given)
         self.settings = base.model_copy(update={key: value for key, value in given.items() if value is not None})
-        self._where = Where(self.settings.entity, self.settings.project)
-        keep_large_buffers()
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="modelwire")
-        self._channel: ServiceChannel | None = None
-        self._blob_channels: dict[str, ServiceChannel] = {}
-        self._cache: ContentCache | None = None
-        self._cache_opened = False
+        self._session = Session(self.settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,11 +61,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        channels = [channel for channel in (self._channel, *self._blob_channels.values()) if channel is not None]
-        self._channel, self._blob_channels = None, {}
-        for channel in channels:
-            await channel.close()
-        self._executor.shutdown(wait=False)
+        await self._session.close()
 
     # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,7 +90,7 @@ class AsyncClient:
         """
         settings = self.settings
         return AsyncRun(
-            self,
+            self._session,
             Where(entity or settings.entity, project or settings.project),
             id or settings.run_id,
             name=name or settings.name,
@@ -140,42 +110,44 @@ class AsyncClient:
         Raises:
             NotFoundError: Something in the reference does not exist; the error's class says what.
         """
-        return AsyncModelVersion(self, await self.catalog.get_version(self._where, name))
+        return AsyncModelVersion(self._session, await self._session.catalog.get_version(self._session.where, name))
 
     async def artifacts(self, name: str, tags: Sequence[str] = ()) -> list[AsyncModelVersion]:
         """Returns the versions of an artifact that have all of `tags`, the newest first."""
-        found = await _all(lambda token: self.catalog.list_versions(self._where, name, 1000, token, tags=tags))
-        return [AsyncModelVersion(self, version) for version in found]
+        found = await _all(lambda token: self._session.catalog.list_versions(self._session.where, name, 1000, token, tags=tags))
+        return [AsyncModelVersion(self._session, version) for version in found]
 
     async def artifact_collections(self, project: str | None = None, type: str = "") -> list[ArtifactInfo]:  # noqa: A002
         """Returns the artifacts of a project by name."""
         where = Where(self.settings.entity, project or self.settings.project)
-        return await _all(lambda token: self.catalog.list_artifacts(where, 1000, token, type_=type))
+        return await _all(lambda token: self._session.catalog.list_artifacts(where, 1000, token, type_=type))
 
     async def runs(self, project: str | None = None) -> list[RunInfo]:
         """Returns the runs of a project, the newest first."""
         where = Where(self.settings.entity, project or self.settings.project)
-        return await _all(lambda token: self.catalog.list_runs(where, 1000, token))
+        return await _all(lambda token: self._session.catalog.list_runs(where, 1000, token))
 
     async def run_info(self, path: str) -> RunInfo:
         """Returns one run: `[[entity/]project/]id`."""
         where, run_id = self._split_run(path)
-        return await self.catalog.get_run(where, run_id)
+        return await self._session.catalog.get_run(where, run_id)
 
     async def registered_model(self, name: str) -> RegisteredModelInfo:
         """Returns one registered model."""
-        return await self.catalog.get_registered_model(self.settings.entity, name)
+        return await self._session.catalog.get_registered_model(self.settings.entity, name)
 
     async def registered_models(self, name_contains: str = "") -> list[RegisteredModelInfo]:
         """Returns registered models by name."""
         entity = self.settings.entity
-        return await _all(lambda token: self.catalog.list_registered_models(entity, 1000, token, name_contains=name_contains))
+        return await _all(
+            lambda token: self._session.catalog.list_registered_models(entity, 1000, token, name_contains=name_contains)
+        )
 
     async def links(self, registered_model: str) -> list[AsyncModelVersion]:
         """Returns the links of a registered model, the newest first."""
         entity = self.settings.entity
-        found = await _all(lambda token: self.catalog.list_links(entity, registered_model, 1000, token))
-        return [AsyncModelVersion(self, link) for link in found]
+        found = await _all(lambda token: self._session.catalog.list_links(entity, registered_model, 1000, token))
+        return [AsyncModelVersion(self._session, link) for link in found]
 
     async def lineage(self, start: str, direction: str = "both", depth: int = 10) -> Lineage:
         """Walks the graph of runs and versions from a version, or from a run written `run:[[entity/]project/]id`.
@@ -187,8 +159,8 @@ class AsyncClient:
         """
         if start.startswith("run:"):
             where, run_id = self._split_run(start.removeprefix("run:"))
-            return await self.catalog.get_lineage(where, run_id=run_id, direction=direction, depth=depth)
-        return await self.catalog.get_lineage(self._where, reference=start, direction=direction, depth=depth)
+            return await self._session.catalog.get_lineage(where, run_id=run_id, direction=direction, depth=depth)
+        return await self._session.catalog.get_lineage(self._session.where, reference=start, direction=direction, depth=depth)
 
     async def download(self, name: str, root: str | os.PathLike[str] | None = None) -> Path:
         """Downloads a version without recording that it was used; returns its file or folder."""
@@ -197,8 +169,10 @@ class AsyncClient:
     async def link(self, name: str, registered_model_name: str, aliases: Sequence[str] | str = ()) -> AsyncModelVersion:
         """Links the version that a reference names to a registered model; returns the link."""
         names = alias_list(aliases)
-        link, _ = await self.catalog.link_version(self._where, name, registered_model_name, aliases=names, require_model=True)
-        return AsyncModelVersion(self, link)
+        link, _ = await self._session.catalog.link_version(
+            self._session.where, name, registered_model_name, aliases=names, require_model=True
+        )
+        return AsyncModelVersion(self._session, link)
 
     def _split_run(self, path: str) -> tuple[Where, str]:
         *front, run_id = path.split("/")
@@ -206,71 +180,6 @@ class AsyncClient:
             raise UsageError(f"{path!r} is not [[entity/]project/]id")
         project = front[-1] if front else self.settings.project
         return Where(front[0] if len(front) > 1 else self.settings.entity, project), run_id
-
-    # ── Moving bytes: what runs and versions are made of ──────────────────────────────────────────────────────────────
-
-    @property
-    def catalog(self) -> Catalog:
-        """The calls of the metadata service."""
-        if self._channel is None:
-            self._channel = ServiceChannel(self.settings.address, "metadata", self.settings.timeout)
-        return Catalog(self._channel)
-
-    async def scan(self, path: str | os.PathLike[str]) -> list[SourceFile]:
-        """Finds the files that a path means; blocks no loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, scan, path)
-
-    async def upload(
-        self, sources: Sequence[SourceFile], name: str, ticket: TicketInfo, renew: Callable[[], Awaitable[TicketInfo]]
-    ) -> tuple[list[Entry], str, TransferStats]:
-        """Makes files durable at the blob service; returns their entries, the receipt, and what it took."""
-        stats = TransferStats()
-        total = sum(source.size for source in sources)
-        with progress(f"log {name}", total, quiet=self.settings.quiet) as advanced:
-            uploader = Uploader(self._blobs(ticket, renew), self._executor, stats, advanced)
-            entries, receipt = await uploader.send(sources)
-        return entries, receipt, stats
-
-    async def fetch(
-        self,
-        version: VersionInfo,
-        entries: Sequence[Entry],
-        root: Path,
-        ticket: TicketInfo | None,
-    ) -> TransferStats:
-        """Puts the files of a version below `root`; returns what it took."""
-        stats = TransferStats()
-        where, reference = Where(version.place.entity, version.place.project), version.place.qualified_name
-
-        async def renew() -> TicketInfo:
-            fresh = (await self.catalog.use_version(where, reference))[1]
-            assert fresh is not None
-            return fresh
-
-        cache = await asyncio.get_running_loop().run_in_executor(self._executor, self._open_cache)
-        with progress(f"use {version.source.name}", sum(e.size for e in entries), quiet=self.settings.quiet) as advanced:
-            blobs = self._blobs(ticket or await renew(), renew)
-            await Downloader(blobs, cache, self._executor, stats, advanced).fetch(entries, root)
-        return stats
-
-    def _blobs(self, ticket: TicketInfo, renew: Callable[[], Awaitable[TicketInfo]]) -> Blobs:
-        async def renewed() -> str:
-            return (await renew()).token
-
-        host = self.settings.address.rpartition(":")[0]
-        address = check_address(ticket.blob_addresses[0], host)
-        if address not in self._blob_channels:
-            self._blob_channels[address] = ServiceChannel(address, "blob", self.settings.timeout)
-        return Blobs(self._blob_channels[address], Tickets(ticket.token, renewed))
-
-    def _open_cache(self) -> ContentCache | None:
-        if not self._cache_opened:
-            try:
-                self._cache = ContentCache(self.settings.cache_dir)
-            except OSError:  # a cache that cannot be written costs speed, nothing else
-                self._cache = None
-            self._cache_opened = True
-        return self._cache
 
 
 async def _all(page: Callable[[str], Awaitable[tuple[list[Item], str]]]) -> list[Item]:

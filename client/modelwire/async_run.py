@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from modelwire._catalog import TicketInfo, Where
+from modelwire._messages import TicketInfo, Where
 from modelwire._scan import SourceFile
+from modelwire._session import Session
 from modelwire.async_version import AsyncModelVersion
 from modelwire.errors import ModelwireError, TargetPathError, UsageError
 from modelwire.names import alias_list, check_artifact_name, check_type, default_model_name
 from modelwire.types import RunInfo, TransferStats
-
-if TYPE_CHECKING:
-    from modelwire.async_client import AsyncClient
 
 HEARTBEAT_SECONDS = 60.0
 """How often a run shows that it lives; the server counts it as crashed after five minutes of silence."""
@@ -40,7 +38,7 @@ class AsyncRun:
 
     def __init__(
         self,
-        client: AsyncClient,
+        session: Session,
         where: Where,
         run_id: str | None,
         *,
@@ -52,7 +50,7 @@ class AsyncRun:
         job_type: str | None = None,
         resume: str | None = None,
     ) -> None:
-        self._client, self._where, self._wanted_id = client, where, run_id
+        self._session, self._where, self._wanted_id = session, where, run_id
         self._given: dict[str, Any] = {
             "name": name,
             "config": config,
@@ -74,7 +72,7 @@ class AsyncRun:
             RunExistsError, RunNotFoundError: The id is taken or missing, against what `resume` says.
         """
         if self._info is None:
-            self._info = await self._client.catalog.create_run(self._where, self._wanted_id, **self._given)
+            self._info = await self._session.catalog.create_run(self._where, self._wanted_id, **self._given)
             self._heart = asyncio.create_task(self._beat())
         return self
 
@@ -145,7 +143,7 @@ class AsyncRun:
         """
         names = alias_list(aliases)
         artifact = self._model_name(path, name)
-        return await self._log(await self._client.scan(path), artifact, names)
+        return await self._log(await self._session.scan(path), artifact, names)
 
     async def use_model(self, name: str) -> Path:
         """Records a model as an input of the run, downloads it, checks every byte, and returns where it is.
@@ -167,8 +165,8 @@ class AsyncRun:
     async def use_model_version(self, name: str) -> AsyncModelVersion:
         """Records a model as an input of the run and returns its handle, without downloading."""
         self._check_active()
-        info, _ = await self._client.catalog.use_version(self._where, name, run_id=self.id, require_model=True)
-        return AsyncModelVersion(self._client, info, stats=self.stats)
+        info, _ = await self._session.catalog.use_version(self._where, name, run_id=self.id, require_model=True)
+        return AsyncModelVersion(self._session, info, stats=self.stats)
 
     async def link_model(
         self,
@@ -194,7 +192,7 @@ class AsyncRun:
         _check_target(registered_model_name)
         names = alias_list(aliases)
         artifact = self._model_name(path, name)
-        version = await self._log(await self._client.scan(path), artifact, [])
+        version = await self._log(await self._session.scan(path), artifact, [])
         return await self._link(version.qualified_name, registered_model_name, names, version.stats)
 
     async def link_version(
@@ -218,7 +216,7 @@ class AsyncRun:
         if self._heart is not None:
             self._heart.cancel()
         state = "failed" if exit_code else "finished"
-        self._info = await self._client.catalog.finish_run(self._where, self.id, state)
+        self._info = await self._session.catalog.finish_run(self._where, self.id, state)
 
     async def _log(
         self, sources: Sequence[SourceFile], name: str, aliases: Sequence[str], type_: str = MODEL_TYPE
@@ -226,7 +224,7 @@ class AsyncRun:
         """Uploads files and publishes them: bytes first, names last."""
         self._check_active()
         check_type(type_)
-        catalog = self._client.catalog
+        catalog = self._session.catalog
         draft = await catalog.begin_version(self._where, name, type_, run_id=self.id)
         assert draft.ticket is not None
 
@@ -235,17 +233,17 @@ class AsyncRun:
             assert again.ticket is not None
             return again.ticket
 
-        entries, receipt, stats = await self._client.upload(sources, name, draft.ticket, renew)
+        entries, receipt, stats = await self._session.upload(sources, name, draft.ticket, renew)
         info, created = await catalog.commit_version(draft.id, entries, receipt, aliases=aliases)
         self.stats.add(stats)
-        return AsyncModelVersion(self._client, info, stats=stats, created=created)
+        return AsyncModelVersion(self._session, info, stats=stats, created=created)
 
     async def _link(self, reference: str, target: str, aliases: Sequence[str], stats: TransferStats) -> AsyncModelVersion:
         self._check_active()
-        link, created = await self._client.catalog.link_version(
+        link, created = await self._session.catalog.link_version(
             self._where, reference, target, entity=self.entity, aliases=aliases, run_id=self.id, require_model=True
         )
-        return AsyncModelVersion(self._client, link, stats=stats, created=created)
+        return AsyncModelVersion(self._session, link, stats=stats, created=created)
 
     def _model_name(self, path: str | os.PathLike[str], name: str | None) -> str:
         if name is not None:
@@ -260,7 +258,7 @@ class AsyncRun:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                await self._client.catalog.update_run(self._where, self.id)
+                await self._session.catalog.update_run(self._where, self.id)
             except ModelwireError:  # the calls that matter will say so themselves
                 continue
 

@@ -6,15 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from modelwire._catalog import Where
+from modelwire._messages import Where
+from modelwire._session import Session
 from modelwire.errors import EntryNotFoundError
 from modelwire.names import alias_list
 from modelwire.types import Entry, RunInfo, TransferStats, VersionInfo
-
-if TYPE_CHECKING:
-    from modelwire.async_client import AsyncClient
 
 
 class VersionFacts:
@@ -150,9 +148,9 @@ class AsyncModelVersion(VersionFacts):
     """
 
     def __init__(
-        self, client: AsyncClient, info: VersionInfo, *, stats: TransferStats | None = None, created: bool = False
+        self, session: Session, info: VersionInfo, *, stats: TransferStats | None = None, created: bool = False
     ) -> None:
-        self._client, self._info = client, info
+        self._session, self._info = session, info
         self.stats = stats or TransferStats()
         self.created = created
 
@@ -162,7 +160,7 @@ class AsyncModelVersion(VersionFacts):
 
     async def files(self, path_prefix: str = "") -> list[Entry]:
         """Lists the files of the version by path: all, one file, or those below a folder."""
-        return [entry async for entry in self._client.catalog.list_entries(self._here, self.qualified_name, path_prefix)]
+        return [entry async for entry in self._session.catalog.list_entries(self._here, self.qualified_name, path_prefix)]
 
     async def get_entry(self, path: str) -> Entry:
         """Returns one file of the version.
@@ -183,9 +181,9 @@ class AsyncModelVersion(VersionFacts):
         Raises:
             DataDamagedError: Stored bytes are gone or changed; no such file is put there.
         """
-        folder = Path(root) if root is not None else self._client.settings.artifact_dir / self.source_name
+        folder = Path(root) if root is not None else self._session.settings.artifact_dir / self.source_name
         entries = await self.files(path_prefix)
-        self.stats.add(await self._client.fetch(self._info, entries, folder, None))
+        self.stats.add(await self._session.fetch(self._info, entries, folder, None))
         return folder / entries[0].path if self.file_count == 1 else folder
 
     async def update(
@@ -196,7 +194,7 @@ class AsyncModelVersion(VersionFacts):
         ttl: int | None = None,
     ) -> Self:
         """Changes what is given; the content never changes. A ttl of 0 means never."""
-        self._info = await self._client.catalog.update_version(
+        self._info = await self._session.catalog.update_version(
             self._here, self.qualified_name, description=description, metadata=metadata, tags=tags, ttl_seconds=ttl
         )
         return self
@@ -209,7 +207,7 @@ class AsyncModelVersion(VersionFacts):
         Raises:
             AliasMovedError: An alias in `add` is not at `expected_current` ("vN", or "" for nowhere).
         """
-        change = self._client.catalog.set_link_aliases if self.is_link else self._client.catalog.set_aliases
+        change = self._session.catalog.set_link_aliases if self.is_link else self._session.catalog.set_aliases
         drop = [remove] if isinstance(remove, str) else list(remove)
         self._info = await change(
             self._here, self.qualified_name, add=alias_list(add), remove=drop, expected_current=expected_current
@@ -223,31 +221,31 @@ class AsyncModelVersion(VersionFacts):
             VersionHasAliasesError: It has aliases besides `latest`, and `delete_aliases` is false.
             VersionLinkedError: The registry links to it.
         """
-        remove = self._client.catalog.unlink_version if self.is_link else self._client.catalog.delete_version
+        remove = self._session.catalog.unlink_version if self.is_link else self._session.catalog.delete_version
         self._info = await remove(self._here, self.qualified_name, delete_aliases=delete_aliases)
 
     async def unlink(self) -> None:
         """Removes the link, with its aliases; the source is not touched."""
-        self._info = await self._client.catalog.unlink_version(self._here, self.qualified_name, delete_aliases=True)
+        self._info = await self._session.catalog.unlink_version(self._here, self.qualified_name, delete_aliases=True)
 
     async def link(self, target: str, aliases: Sequence[str] | str = ()) -> AsyncModelVersion:
         """Links the version to a registered model; returns the link."""
-        link, _ = await self._client.catalog.link_version(self._here, self.qualified_name, target, aliases=alias_list(aliases))
-        return AsyncModelVersion(self._client, link)
+        link, _ = await self._session.catalog.link_version(self._here, self.qualified_name, target, aliases=alias_list(aliases))
+        return AsyncModelVersion(self._session, link)
 
     async def logged_by(self) -> RunInfo | None:
         """Returns the run that first logged the content; None when no run did."""
         if self._info.logged_by is None:
             return None
         entity, project, run_id = self._info.logged_by
-        return await self._client.catalog.get_run(Where(entity, project), run_id)
+        return await self._session.catalog.get_run(Where(entity, project), run_id)
 
     async def used_by(self) -> list[RunInfo]:
         """Returns the runs that used the version, through links too."""
         found: list[RunInfo] = []
         token = ""
         while True:
-            more, token = await self._client.catalog.list_version_runs(self._here, self.qualified_name, "input", 1000, token)
+            more, token = await self._session.catalog.list_version_runs(self._here, self.qualified_name, "input", 1000, token)
             found += more
             if not token:
                 return found

@@ -169,7 +169,7 @@ async def test_a_type_that_is_no_model_is_refused_before_anything_is_recorded(
 ) -> None:
     (tmp_path / "m").write_bytes(b"x")
     async with client.run() as run:
-        await run._log(await client.scan(tmp_path / "m"), "data", [], type_="dataset")
+        await run._log(await client._session.scan(tmp_path / "m"), "data", [], type_="dataset")
         with pytest.raises(AssertionError, match="dataset"):
             await run.use_model("data")
         with pytest.raises(AssertionError, match="dataset"):

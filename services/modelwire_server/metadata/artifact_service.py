@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert, versions
+from modelwire_server.metadata.collections import list_collections, list_members
 from modelwire_server.metadata.lookup import find_member
-from modelwire_server.metadata.records import Entry, VersionRecord
+from modelwire_server.metadata.manifests import Manifest, list_entries
+from modelwire_server.metadata.records import Entry, Page, VersionRecord
 from modelwire_server.metadata.requests import Requests, body_digest
-from modelwire_server.metadata.runs import Page
 from modelwire_server.metadata.tables import collections
-from modelwire_server.metadata.versions import Description, Draft, Manifest, NewVersion
+from modelwire_server.metadata.versions import Description, Draft, NewVersion
 from modelwire_server.rpc.auth import Signer
 from modelwire_server.rpc.errors import Context
 from modelwire_server.rpc.paging import PageToken, page_size
@@ -100,7 +101,7 @@ class ArtifactServicer:
         size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE)
         page = Page(size, token.read(request.page_token, int), request.oldest_first)
         async with self._database.read() as connection:
-            found = await versions.list_members(connection, name, page, list(request.tags))
+            found = await list_members(connection, name, page, list(request.tags))
         following = token.write(found[-1].name.number) if len(found) == size else ""
         return pb.ListVersionsResponse(versions=map(convert.version_message, found), next_page_token=following)
 
@@ -112,7 +113,7 @@ class ArtifactServicer:
         page = Page(size, token.read(request.page_token, str))
         conditions = [collections.c.type == request.type] if request.type else []
         async with self._database.read() as connection:
-            found = await versions.list_collections(connection, entity, project, page, *conditions)
+            found = await list_collections(connection, entity, project, page, *conditions)
         following = token.write(found[-1].name.name) if len(found) == size else ""
         return pb.ListArtifactsResponse(artifacts=map(convert.artifact_message, found), next_page_token=following)
 
@@ -191,7 +192,7 @@ class ArtifactServicer:
             version = await find_member(connection, convert.reference(request.reference))
             token = PageToken("entries", version.version_id, request.path_prefix)
             page = Page(size, token.read(request.page_token, str))
-            found = await versions.list_entries(connection, version.version_id, request.path_prefix, page)
+            found = await list_entries(connection, version.version_id, request.path_prefix, page)
         messages: list[resources_pb2.ManifestEntry] = []
         total = 0
         for message in map(convert.entry_message, found):

@@ -11,8 +11,7 @@ from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.database import batches
-from modelwire_server.metadata.records import RunRecord, VersionRecord
-from modelwire_server.metadata.runs import Page
+from modelwire_server.metadata.records import Page, RunRecord, VersionRecord
 from modelwire_server.metadata.tables import members, run_inputs, run_outputs
 
 

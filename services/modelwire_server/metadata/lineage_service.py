@@ -11,7 +11,8 @@ from modelwire_server.database import Database
 from modelwire_server.metadata import convert, lineage
 from modelwire_server.metadata.lineage import Node
 from modelwire_server.metadata.lookup import find_member, load_members
-from modelwire_server.metadata.runs import Page, find_run, load_runs
+from modelwire_server.metadata.records import Page
+from modelwire_server.metadata.runs import find_run, load_runs
 from modelwire_server.metadata.tables import run_inputs, run_outputs
 from modelwire_server.rpc.errors import Context
 from modelwire_server.rpc.paging import PageToken, page_size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from modelwire_server.metadata.references import CollectionName
 
@@ -112,3 +114,12 @@ class Entry:
     uri: str | None = None
     etag: str | None = None
     object_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Says which stretch of a list is wanted: after `after`, at most `size` items."""
+
+    size: int
+    after: Sequence[Any] | None = None
+    oldest_first: bool = False

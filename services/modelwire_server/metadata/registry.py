@@ -11,17 +11,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.metadata import aliases as alias_rules
+from modelwire_server.metadata.collections import get_collection, list_collections, make_collection
 from modelwire_server.metadata.lookup import ensure_project, find_collection, find_member, load_members
-from modelwire_server.metadata.records import CollectionRecord, RunName, VersionRecord
+from modelwire_server.metadata.records import CollectionRecord, Page, RunName, VersionRecord
 from modelwire_server.metadata.references import LATEST, CollectionName, Reference
-from modelwire_server.metadata.runs import MAX_TAGS, MAX_TEXT, Page, find_active_run
+from modelwire_server.metadata.runs import MAX_TAGS, MAX_TEXT, find_active_run
 from modelwire_server.metadata.tables import collections, members
 from modelwire_server.metadata.versions import (
     add_member,
     check_model,
-    get_collection,
-    list_collections,
-    make_collection,
     remove,
     set_aliases,
 )

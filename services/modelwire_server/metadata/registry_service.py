@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert, registry, versions
+from modelwire_server.metadata.collections import get_collection, list_members
+from modelwire_server.metadata.records import Page
 from modelwire_server.metadata.references import CollectionName
 from modelwire_server.metadata.requests import Requests, body_digest
-from modelwire_server.metadata.runs import Page
 from modelwire_server.rpc.errors import Context
 from modelwire_server.rpc.paging import PageToken, page_size
 
@@ -86,7 +87,7 @@ class RegistryServicer:
     ) -> pb.GetRegisteredModelResponse:
         """Gives one registered model."""
         async with self._database.read() as connection:
-            found = await versions.get_collection(connection, _name(request.entity, request.name))
+            found = await get_collection(connection, _name(request.entity, request.name))
         return pb.GetRegisteredModelResponse(registered_model=convert.registered_model_message(found))
 
     async def UpdateRegisteredModel(
@@ -128,7 +129,7 @@ class RegistryServicer:
         size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE)
         page = Page(size, token.read(request.page_token, int), request.oldest_first)
         async with self._database.read() as connection:
-            found = await versions.list_members(connection, name, page)
+            found = await list_members(connection, name, page)
         following = token.write(found[-1].name.number) if len(found) == size else ""
         return pb.ListLinksResponse(links=map(convert.version_message, found), next_page_token=following)
 

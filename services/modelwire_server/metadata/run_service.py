@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert
+from modelwire_server.metadata.records import Page
 from modelwire_server.metadata.requests import Requests, body_digest
-from modelwire_server.metadata.runs import NewRun, Page, RunChanges, RunRules, find_run, load_runs
+from modelwire_server.metadata.runs import NewRun, RunChanges, RunRules, find_run, load_runs
 from modelwire_server.rpc.errors import Context
 from modelwire_server.rpc.paging import PageToken, page_size
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modelwire_server.database import batches, now_micros
 from modelwire_server.metadata.json_texts import check_object
 from modelwire_server.metadata.lookup import ensure_run_project, find_project, missing
-from modelwire_server.metadata.records import RunName, RunRecord, RunState
+from modelwire_server.metadata.records import Page, RunName, RunRecord, RunState
 from modelwire_server.metadata.run_names import display_name
 from modelwire_server.metadata.tables import entities, projects, runs
 
@@ -64,15 +64,6 @@ class RunChanges:
     notes: str | None = None
     tags: Sequence[str] | None = None
     display_name: str | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """Says which stretch of a list is wanted: after `after`, at most `size` items."""
-
-    size: int
-    after: Sequence[Any] | None = None
-    oldest_first: bool = False
 
 
 @dataclass

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from modelwire.digests import bundle_id, content_text, is_content_text, manifest_digest, reference_text
 from modelwire.errors import (
-    DigestMalformedError,
     DraftClosedError,
     DraftNotFoundError,
     ManifestDigestMismatchError,
-    ManifestInvalidError,
     NotAModelError,
     ReceiptInvalidError,
     ReceiptMismatchError,
@@ -23,22 +18,23 @@ from modelwire.errors import (
     VersionHasAliasesError,
     VersionLinkedError,
 )
-from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, check_artifact_name, check_paths, check_tag, check_type
-from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
+from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, check_artifact_name, check_tag, check_type
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from modelwire_server.database import batches, now_micros
+from modelwire_server.database import now_micros
 from modelwire_server.metadata import aliases as alias_rules
+from modelwire_server.metadata.collections import make_collection
 from modelwire_server.metadata.json_texts import MAX_METADATA_KEYS, check_object
-from modelwire_server.metadata.lookup import ensure_run_project, find_collection, find_member, find_project, load_members
-from modelwire_server.metadata.records import CollectionRecord, Entry, RunName, VersionRecord
+from modelwire_server.metadata.lookup import ensure_run_project, find_collection, find_member, load_members
+from modelwire_server.metadata.manifests import Manifest, save_entries
+from modelwire_server.metadata.records import RunName, VersionRecord
 from modelwire_server.metadata.references import LATEST, CollectionName, Reference
-from modelwire_server.metadata.runs import MAX_TAGS, MAX_TEXT, Page, find_active_run
+from modelwire_server.metadata.runs import MAX_TAGS, MAX_TEXT, find_active_run
 from modelwire_server.metadata.tables import (
     collections,
     drafts,
     entities,
-    manifest_entries,
     members,
     projects,
     run_inputs,
@@ -93,44 +89,6 @@ class Description:
         metadata = None if self.metadata is None else check_object(self.metadata, "metadata", MAX_METADATA_KEYS)
         tags = None if self.tags is None else [check_tag(tag) for tag in dict.fromkeys(self.tags)]
         return Description(self.description, metadata, tags, self.ttl_seconds)
-
-
-class Manifest:
-    """Is a list of entries that was found good; sorted by path, with its digest and its bundle.
-
-    Raises:
-        PathInvalidError, PathConflictError, ManifestInvalidError, DigestMalformedError: The list is not good.
-    """
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        check_paths(entry.path for entry in entries)
-        for entry in entries:
-            _check_entry(entry)
-        self.entries = sorted(entries, key=lambda entry: entry.path.encode())
-        self.digest = manifest_digest((entry.path, _digest_text(entry)) for entry in self.entries)
-        self.size = sum(entry.size for entry in self.entries)
-        stored = [entry.blob_id for entry in self.entries if entry.blob_id is not None]
-        self.bundle = bundle_id(stored) if stored else None
-
-
-def _check_entry(entry: Entry) -> None:
-    if entry.size >= _MAX_SIZE:
-        raise ManifestInvalidError(f"entry {entry.path!r} has an impossible size", path=entry.path)
-    if entry.blob_id is not None:
-        if not is_content_text(entry.content_digest or ""):
-            message = f"entry {entry.path!r}: content_digest must be {content_text(b'')!r} and 64 hexadecimal digits"
-            raise DigestMalformedError(message, actual=len(entry.content_digest or ""))
-        if len(entry.blob_id) != 32:  # noqa: PLR2004 - the size of a digest
-            raise DigestMalformedError(f"entry {entry.path!r}: blob_id must be 32 bytes", actual=len(entry.blob_id))
-    elif not entry.uri or len(entry.uri) > MAX_TEXT:
-        raise ManifestInvalidError(f"entry {entry.path!r} has no content", path=entry.path)
-
-
-def _digest_text(entry: Entry) -> str:
-    if entry.blob_id is not None:
-        assert entry.content_digest is not None
-        return entry.content_digest
-    return reference_text(entry.uri or "", entry.object_version or entry.etag or "")
 
 
 async def begin(connection: AsyncConnection, new: NewVersion) -> Draft | VersionRecord:
@@ -257,20 +215,6 @@ async def _check_collection(connection: AsyncConnection, project_id: int, name: 
     return int(found.id)
 
 
-async def make_collection(connection: AsyncConnection, project_id: int, name: str, type_: str) -> int:
-    """Makes a collection, or brings back a deleted one, whose numbers go on where they stopped."""
-    own = (collections.c.project_id == project_id, collections.c.name == name)
-    found = await connection.scalar(select(collections.c.id).where(*own))
-    values = {"type": type_, "description": "", "tags": "[]", "created_at": now_micros(), "deleted_at": None}
-    if found is not None:
-        await connection.execute(update(collections).where(collections.c.id == found).values(**values))
-        return int(found)
-    row = insert(collections).values(project_id=project_id, name=name, **values).returning(collections.c.id)
-    made = await connection.scalar(row)
-    assert made is not None
-    return int(made)
-
-
 async def _find_content(connection: AsyncConnection, collection_id: int, digest: str) -> int | None:
     return await connection.scalar(
         select(members.c.id)
@@ -306,21 +250,7 @@ async def _publish(
         .returning(versions.c.id)
     )
     assert version_id is not None
-    for batch in batches(manifest.entries):
-        rows = [
-            {
-                "version_id": version_id,
-                "path": entry.path.encode(),
-                "size": entry.size,
-                "content_digest": entry.content_digest,
-                "blob_id": entry.blob_id,
-                "uri": entry.uri,
-                "etag": entry.etag,
-                "object_version": entry.object_version,
-            }
-            for entry in batch
-        ]
-        await connection.execute(insert(manifest_entries), rows)
+    await save_entries(connection, version_id, manifest)
     await _set_tags(connection, version_id, description.tags or ())
     return await add_member(connection, collection_id, version_id, is_link=False, run_id=draft.run_id)
 
@@ -472,73 +402,3 @@ async def remove_collection(connection: AsyncConnection, name: CollectionName, *
     row = update(collections).where(collections.c.id == collection_id)
     await connection.execute(row.values(deleted_at=now_micros()))
     return len(doomed)
-
-
-async def list_members(
-    connection: AsyncConnection, name: CollectionName, page: Page, tags: Sequence[str] = ()
-) -> list[VersionRecord]:
-    """Lists the versions of a collection by number; `after` is (number,) of the last one seen."""
-    collection_id = await find_collection(connection, name)
-    rows = select(members.c.id).where(members.c.collection_id == collection_id, members.c.deleted_at.is_(None))
-    for tag in dict.fromkeys(tags):
-        rows = rows.where(exists().where(version_tags.c.version_id == members.c.version_id, version_tags.c.tag == tag))
-    if page.after is not None:
-        number = page.after[0]
-        rows = rows.where(members.c.number > number if page.oldest_first else members.c.number < number)
-    order = members.c.number if page.oldest_first else members.c.number.desc()
-    return await load_members(connection, list(await connection.scalars(rows.order_by(order).limit(page.size))))
-
-
-async def list_collections(
-    connection: AsyncConnection, entity: str, project: str, page: Page, *conditions: ColumnElement[bool]
-) -> list[CollectionRecord]:
-    """Lists the collections of a project by name; `after` is (name,) of the last one seen."""
-    project_id = await find_project(connection, entity, project)
-    rows = (
-        select(collections, _MEMBER_COUNT.label("member_count"))
-        .where(collections.c.project_id == project_id, collections.c.deleted_at.is_(None), *conditions)
-        .order_by(collections.c.name)
-        .limit(page.size)
-    )
-    if page.after is not None:
-        rows = rows.where(collections.c.name > page.after[0])
-    return [_collection(row, entity, project) for row in await connection.execute(rows)]
-
-
-async def get_collection(connection: AsyncConnection, name: CollectionName) -> CollectionRecord:
-    """Returns one artifact or registered model."""
-    row_id = await find_collection(connection, name)
-    rows = await connection.execute(select(collections, _MEMBER_COUNT.label("member_count")).where(collections.c.id == row_id))
-    return _collection(rows.one(), name.entity, name.project)
-
-
-def _collection(row: Row[Any], entity: str, project: str) -> CollectionRecord:
-    return CollectionRecord(
-        row_id=row.id,
-        name=CollectionName(entity, project, row.name),
-        type=row.type,
-        description=row.description,
-        tags=json.loads(row.tags),
-        created_at=row.created_at,
-        member_count=row.member_count,
-    )
-
-
-_MEMBER_COUNT = (
-    select(func.count()).where(members.c.collection_id == collections.c.id, members.c.deleted_at.is_(None)).scalar_subquery()
-)
-
-
-async def list_entries(connection: AsyncConnection, version_id: int, prefix: str, page: Page) -> list[Entry]:
-    """Lists the entries of a version by path; `prefix` is a file or a folder, `after` is (path,) of the last one seen."""
-    path = manifest_entries.c.path
-    rows = select(manifest_entries).where(manifest_entries.c.version_id == version_id).order_by(path).limit(page.size)
-    if prefix := prefix.rstrip("/"):
-        folder = f"{prefix}/".encode()
-        rows = rows.where((path == prefix.encode()) | ((path >= folder) & (path < folder[:-1] + b"0")))  # "0" follows "/"
-    if page.after is not None:
-        rows = rows.where(path > page.after[0].encode())
-    return [
-        Entry(row.path.decode(), row.size, row.content_digest, row.blob_id, row.uri, row.etag, row.object_version)
-        for row in await connection.execute(rows)
-    ]
