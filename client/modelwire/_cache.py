@@ -1,7 +1,8 @@
 """The content cache: files by the BLAKE3 of their bytes, shared by all processes of a user.
 
     content/<first two digits>/<digest>    whole files, read-only, never written again
-    incoming/<digest>.part                 files on their way; whoever writes one holds its lock
+    incoming/<digest>.part                 large files on their way; whoever writes one holds its lock
+    incoming/<random>.process/             small files on their way, of one process that holds the folder's lock
 
 A name appears in `content` only by the rename of a whole, checked file.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ from pathlib import Path
 from modelwire._folder import digest_of
 
 SHARE_OF_FREE_DISK = 0.2
+_PROCESS = ".process"
 _STALE_SECONDS = 7 * 24 * 3600
 
 
@@ -33,8 +36,18 @@ class ContentCache:
         self._content, self.incoming = root / "content", root / "incoming"
         self._content.mkdir(parents=True, exist_ok=True)
         self.incoming.mkdir(parents=True, exist_ok=True)
+        self._made: set[str] = set()
         self.max_size = int(shutil.disk_usage(root).free * SHARE_OF_FREE_DISK) if max_size is None else max_size
         self._clean()
+        self.own = self.incoming / f"{secrets.token_hex(8)}{_PROCESS}"
+        self.own.mkdir()
+        self._own_lock = os.open(self.own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._own_lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Removes the folder of this process."""
+        shutil.rmtree(self.own, ignore_errors=True)
+        os.close(self._own_lock)
 
     def find(self, digest: bytes, size: int) -> Path | None:
         """Returns the file of that content when it is there and right; one that is wrong is thrown away."""
@@ -55,12 +68,16 @@ class ContentCache:
             path.unlink(missing_ok=True)
         return path if right else None
 
-    def add(self, part: Path, digest: bytes) -> Path:
-        """Takes in a whole, checked file of `incoming` under its final name; returns where it is."""
-        path = self._path(digest)
-        path.parent.mkdir(exist_ok=True)
-        part.chmod(0o444)
-        part.replace(path)
+    def add(self, part: str, descriptor: int, digest: bytes) -> str:
+        """Takes in a whole, checked file, open as `descriptor`, under its final name; returns where it is."""
+        text = digest.hex()
+        folder = f"{self._content}/{text[:2]}"
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - strings: this is called for every small file
+            self._made.add(folder)
+        path = f"{folder}/{text}"
+        os.fchmod(descriptor, 0o444)
+        os.rename(part, path)  # noqa: PTH104
         return path
 
     def shrink(self) -> int:
@@ -86,10 +103,18 @@ class ContentCache:
     def _clean(self) -> None:
         """Removes what a crash left: parts that nobody holds and nobody took up again for a week."""
         for part in self.incoming.glob("*.part"):
-            with suppress(OSError), locked(part, wait=False) as descriptor:
+            with suppress(OSError), locked(part) as descriptor:
                 status = os.fstat(descriptor)
                 if _now(self.incoming) - status.st_mtime > _STALE_SECONDS:
                     part.unlink()
+        for folder in self.incoming.glob(f"*{_PROCESS}"):
+            with suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def _now(folder: Path) -> float:
@@ -103,20 +128,26 @@ def _now(folder: Path) -> float:
 
 
 @contextmanager
-def locked(part: Path, *, wait: bool = True) -> Iterator[int]:
+def locked(part: Path) -> Iterator[int]:
     """Opens a part for reading and writing, alone; it is made when it is missing.
 
     Raises:
-        BlockingIOError: Another process has it, and `wait` is false.
+        BlockingIOError: Somebody else has it. Nobody waits in here: a waiting thread is one that cannot work.
     """
     while True:
         descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # While we waited, the part may have been finished and renamed away: then begin again.
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), part.stat()):
-                    yield descriptor
-                    return
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The part may just have been finished and renamed away: then begin again.
+            if _is_still(part, descriptor):
+                yield descriptor
+                return
         finally:
             os.close(descriptor)
+
+
+def _is_still(part: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), part.stat())
+    except FileNotFoundError:
+        return False

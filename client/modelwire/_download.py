@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import secrets
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -33,9 +35,13 @@ STREAMS = 2
 SEGMENT = 64 * MIB
 """Bytes of one call for a large file."""
 
+ROUNDS_AT_ONCE = 2
+"""Rounds under way: while one is on the wire the other one is on disk."""
+
 _ROUND_FILES = 256
 _ROUND_DATA = 512 * MIB
-_SYNC_FROM = 4 * MIB
+_RESUME_FROM = 4 * MIB
+_BUSY_SECONDS = (0.02, 0.2)
 _CALL_RANGES = 1024
 _HASH_AHEAD = MIB
 
@@ -53,8 +59,10 @@ class _Fetch:
     """Is a file on its way."""
 
     entry: Entry
-    part: Path
+    part: str
     descriptor: int
+    cached: bool
+    """Whether the file goes into the cache, and from there to its place."""
     places: list[_Place] = field(default_factory=list)
     by_offset: dict[int, int] = field(default_factory=dict)
     """The number of the chunk that begins at an offset."""
@@ -100,10 +108,10 @@ class Downloader:
         """
         target = await self._in_thread(TargetFolder, root)
         try:
-            for some in _rounds(entries):
-                lacking = await self._in_thread(self._reuse, some, target)
-                if lacking:
-                    await self._fetch_round(lacking, target)
+            rounds = _rounds(entries)
+            async with task_group() as group:
+                for _ in range(ROUNDS_AT_ONCE):
+                    group.create_task(self._fetch_rounds(rounds, target))
         finally:
             await self._in_thread(target.close)
         if self._cache is not None:
@@ -143,25 +151,50 @@ class Downloader:
 
     # ── One round: some files, all locks held ─────────────────────────────────────────────────────────────────────────
 
-    async def _fetch_round(self, entries: Sequence[Entry], target: TargetFolder) -> None:
+    async def _fetch_rounds(self, rounds: Iterator[list[Entry]], target: TargetFolder) -> None:
+        for entries in rounds:  # shared: each task takes the next one
+            lacking = await self._in_thread(self._reuse, entries, target)
+            while lacking:
+                busy = await self._fetch_round(lacking, target)
+                if busy:  # another process is at them: take what it fetched, or go on where it stopped
+                    await asyncio.sleep(random.uniform(*_BUSY_SECONDS))  # noqa: S311 - no secret
+                lacking = await self._in_thread(self._reuse, busy, target)
+
+    async def _fetch_round(self, entries: Sequence[Entry], target: TargetFolder) -> list[Entry]:
+        """Fetches files; returns those that another process has in its hands."""
         twins: dict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
             twins[entry.digest].append(entry)
-        with ExitStack() as locks:
-            fetches = await self._in_thread(self._open_parts, [same[0] for same in twins.values()], target, locks)
+        busy: list[Entry] = []
+        with ExitStack() as parts:
+            fetches = await self._in_thread(self._open_parts, twins, target, parts, busy)
             await self._learn_recipes(fetches)
             wanted = await self._in_thread(self._resume, fetches)
             await self._fetch_all(wanted)
             await self._in_thread(self._finish, fetches, twins, target)
+        return busy
 
-    def _open_parts(self, entries: Sequence[Entry], target: TargetFolder, locks: ExitStack) -> list[_Fetch]:
-        # In the order of the digests, so that two processes that want the same files never wait for each other.
+    def _open_parts(
+        self, twins: dict[str, list[Entry]], target: TargetFolder, parts: ExitStack, busy: list[Entry]
+    ) -> list[_Fetch]:
         fetches = []
-        for entry in sorted(entries, key=lambda entry: entry.digest):
-            cached = self._cache is not None and entry.size <= self._cache.max_size
-            folder = self._cache.incoming if self._cache is not None and cached else target.root
-            part = folder / f"{'' if cached else '.'}{entry.digest.removeprefix('blake3:')}.part"
-            fetches.append(_Fetch(entry, part, locks.enter_context(locked(part))))
+        for same in twins.values():
+            entry = same[0]
+            cached = self._cache if self._cache is not None and entry.size <= self._cache.max_size else None
+            if entry.size < _RESUME_FROM:  # quicker fetched again than looked for
+                part = f"{cached.own if cached else target.root}/.{secrets.token_hex(8)}.part"
+                descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                parts.callback(_discard, part, descriptor)
+            else:
+                name = f"{entry.digest.removeprefix('blake3:')}.part"
+                path = cached.incoming / name if cached else target.root / f".{name}"
+                try:
+                    descriptor = parts.enter_context(locked(path))
+                except BlockingIOError:
+                    busy += same
+                    continue
+                part = str(path)
+            fetches.append(_Fetch(entry, part, descriptor, cached=cached is not None))
         return fetches
 
     async def _learn_recipes(self, fetches: Sequence[_Fetch]) -> None:
@@ -183,7 +216,7 @@ class Downloader:
         """Finds what earlier attempts left in the parts; returns what is still to come."""
         wanted: list[_Wanted] = []
         for fetch in fetches:
-            held = os.fstat(fetch.descriptor).st_size
+            held = os.fstat(fetch.descriptor).st_size if fetch.entry.size >= _RESUME_FROM else 0
             right = [self._is_right(fetch, place) for place in fetch.places] if held else [False] * len(fetch.places)
             if held > fetch.entry.size:
                 os.ftruncate(fetch.descriptor, fetch.entry.size)
@@ -206,18 +239,17 @@ class Downloader:
         """Checks whole files, and gives them their names."""
         for fetch in fetches:
             self._check_content(fetch)
-            if fetch.entry.size >= _SYNC_FROM:  # a small file that power loss spoils is found out by its digest
+            if fetch.entry.size >= _RESUME_FROM:  # a small file that power loss spoils is found out by its digest
                 os.fsync(fetch.descriptor)
             source = fetch.part
-            kept = self._cache is not None and fetch.part.parent == self._cache.incoming
-            if self._cache is not None and kept:
-                source = self._cache.add(fetch.part, fetch.digest)
+            if self._cache is not None and fetch.cached:
+                source = self._cache.add(fetch.part, fetch.descriptor, fetch.digest)
             else:
-                fetch.part.chmod(0o644)
+                os.fchmod(fetch.descriptor, 0o644)
             *others, last = twins[fetch.entry.digest]
             for entry in others:
                 target.place(source, entry.path, keep=True)
-            target.place(source, last.path, keep=kept)
+            target.place(source, last.path, keep=fetch.cached)
 
     def _check_content(self, fetch: _Fetch) -> None:
         if len(fetch.places) == 1:  # checked by its chunk id, which is its digest
@@ -226,7 +258,7 @@ class Downloader:
             self._hash_on(fetch, fetch.entry.size)
             right = fetch.hasher.digest() == fetch.digest
         if not right:
-            fetch.part.unlink(missing_ok=True)
+            os.ftruncate(fetch.descriptor, 0)
             raise self._damaged(fetch, "the content does not match the manifest")
 
     # ── Streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -328,6 +360,13 @@ class Downloader:
         if path is None or "path" in error.facts:
             return error
         return DataDamagedError(f"file {path!r} cannot be used: {error}", **error.facts, path=path)
+
+
+def _discard(part: str, descriptor: int) -> None:
+    """Closes a small file's part; what has not got its name by now is thrown away."""
+    os.close(descriptor)
+    with suppress(FileNotFoundError):
+        os.unlink(part)  # noqa: PTH108
 
 
 def _goes_on(last: _Wanted, fetch: _Fetch, place: _Place) -> bool:

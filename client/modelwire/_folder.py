@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections import OrderedDict
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,18 +24,20 @@ from modelwire.wire import MIB
 
 _FICLONE = 0x40049409
 _OPEN_FOLDERS = 64
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TargetFolder:
-    """Is a folder that a version's files are put into. Blocks; meant for worker threads, one at a time."""
+    """Is a folder that a version's files are put into. Blocks; several worker threads may use it at once."""
 
     def __init__(self, root: Path) -> None:
         """Opens `root`, which is made when it is missing."""
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._folders: OrderedDict[str, int] = OrderedDict()
+        self._folders: dict[str, int] = {}
+        self._lock = threading.Lock()
         self._reflinks = True
 
     def close(self) -> None:
@@ -47,8 +49,8 @@ class TargetFolder:
     def digest_of(self, path: str, size: int) -> bytes | None:
         """Returns the BLAKE3-256 of a file that is there with that size; None when there is none."""
         try:
-            folder, name = self._locate(path, make=False)
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            with self._located(path, make=False) as (folder, name):
+                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         except OSError:
             return None
         try:
@@ -56,7 +58,7 @@ class TargetFolder:
         finally:
             os.close(descriptor)
 
-    def place(self, source: Path, path: str, *, keep: bool) -> None:
+    def place(self, source: Path | str, path: str, *, keep: bool) -> None:
         """Puts a whole file under its final name in one step.
 
         Args:
@@ -68,25 +70,25 @@ class TargetFolder:
             FileNotFoundError: `source` is gone.
             PathInvalidError: Something in the folder stands in the way.
         """
-        folder, name = self._locate(path, make=True)
-        if not keep:
-            self._rename(str(source), None, name, folder, path)
-            return
-        draft = f".{secrets.token_hex(8)}.part"
-        try:
-            if not self._clone(source, draft, folder):
-                self._link_or_copy(source, draft, folder)
-            self._rename(draft, folder, name, folder, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(draft, dir_fd=folder)
-            raise
+        with self._located(path, make=True) as (folder, name):
+            if not keep:
+                self._rename(str(source), None, name, folder, path)
+                return
+            draft = f".{secrets.token_hex(8)}.part"
+            try:
+                if not self._clone(source, draft, folder):
+                    _link_or_copy(source, draft, folder)
+                self._rename(draft, folder, name, folder, path)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=folder)
+                raise
 
-    def _clone(self, source: Path, draft: str, folder: int) -> bool:
+    def _clone(self, source: Path | str, draft: str, folder: int) -> bool:
         if not self._reflinks:
             return False
         with _opened(source) as origin:
-            copy = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder)
+            copy = os.open(draft, _NEW_FILE, 0o644, dir_fd=folder)
             try:
                 fcntl.ioctl(copy, _FICLONE, origin)
             except OSError:
@@ -97,20 +99,6 @@ class TargetFolder:
                 os.close(copy)
         return True
 
-    def _link_or_copy(self, source: Path, draft: str, folder: int) -> None:
-        try:
-            os.link(source, draft, dst_dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            raise
-        except OSError:  # another file system, or one without links
-            with _opened(source) as origin:
-                copy = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder)
-                try:
-                    while os.sendfile(copy, origin, None, 8 * MIB):
-                        pass
-                finally:
-                    os.close(copy)
-
     def _rename(self, source: str, source_folder: int | None, name: str, folder: int, path: str) -> None:
         try:
             os.rename(source, name, src_dir_fd=source_folder, dst_dir_fd=folder)
@@ -118,29 +106,57 @@ class TargetFolder:
             message = f"{self.root / path} is a folder, but the version has a file there; remove it and repeat"
             raise PathInvalidError(message, path=path) from None
 
-    def _locate(self, path: str, *, make: bool) -> tuple[int, str]:
-        """Returns the descriptor of the folder that `path` lies in, and its last segment."""
+    @contextmanager
+    def _located(self, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
+        """Yields the descriptor of the folder that `path` lies in, and its last segment."""
         parent, _, name = check_path(path).rpartition("/")
-        if not parent:
-            return self._root, name
-        if parent in self._folders:
-            self._folders.move_to_end(parent)
-            return self._folders[parent], name
-        above, last = self._locate(parent, make=make)
-        if make:
-            with suppress(FileExistsError):
-                os.mkdir(last, dir_fd=above)
+        known = self._folders.get(parent) if parent else self._root
+        if known is not None:
+            yield known, name
+            return
+        descriptor = self._walk(parent, path, make=make)
+        with self._lock:  # the first ones stay open: what is left of a version mostly lies in them
+            kept = parent not in self._folders and len(self._folders) < _OPEN_FOLDERS
+            if kept:
+                self._folders[parent] = descriptor
         try:
-            descriptor = os.open(last, _FOLDER, dir_fd=above)
-        except OSError as error:
-            if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-                message = f"{self.root / parent} is not a folder of its own (a link or file); remove it and repeat"
-                raise PathInvalidError(message, path=path) from None
-            raise
-        self._folders[parent] = descriptor
-        if len(self._folders) > _OPEN_FOLDERS:
-            os.close(self._folders.popitem(last=False)[1])
-        return descriptor, name
+            yield descriptor, name
+        finally:
+            if not kept:
+                os.close(descriptor)
+
+    def _walk(self, parent: str, path: str, *, make: bool) -> int:
+        descriptor = os.dup(self._root)
+        for segment in parent.split("/"):
+            above = descriptor
+            try:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(segment, dir_fd=above)
+                descriptor = os.open(segment, _FOLDER, dir_fd=above)
+            except OSError as error:
+                if make and error.errno in {errno.ELOOP, errno.ENOTDIR}:
+                    message = f"{self.root / parent} is not a folder of its own (a link or file); remove it and repeat"
+                    raise PathInvalidError(message, path=path) from None
+                raise
+            finally:
+                os.close(above)
+        return descriptor
+
+
+def _link_or_copy(source: Path | str, draft: str, folder: int) -> None:
+    try:
+        os.link(source, draft, dst_dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        with _opened(source) as origin:
+            copy = os.open(draft, _NEW_FILE, 0o644, dir_fd=folder)
+            try:
+                while os.sendfile(copy, origin, None, 8 * MIB):
+                    pass
+            finally:
+                os.close(copy)
 
 
 def digest_of(descriptor: int, size: int) -> bytes | None:
@@ -149,14 +165,14 @@ def digest_of(descriptor: int, size: int) -> bytes | None:
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
         return None
     hasher, offset = blake3(), 0
-    while data := os.pread(descriptor, MIB, offset):
+    while offset < size and (data := os.pread(descriptor, MIB, offset)):
         hasher.update(data)
         offset += len(data)
     return hasher.digest()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path | str) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor

@@ -44,6 +44,9 @@ class Session:
         self._channel, self._blob_channels = None, {}
         for channel in channels:
             await channel.close()
+        if self._cache is not None:
+            self._cache.close()
+        self._cache, self._cache_opened = None, False
         self._executor.shutdown(wait=False)
 
     @property
