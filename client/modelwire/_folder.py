@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -152,11 +153,8 @@ def _link_or_copy(source: Path | str, draft: str, folder: int) -> None:
     except OSError:  # another file system, or one without links
         with _opened(source) as origin:
             copy = os.open(draft, _NEW_FILE, 0o644, dir_fd=folder)
-            try:
-                while os.sendfile(copy, origin, None, 8 * MIB):
-                    pass
-            finally:
-                os.close(copy)
+            with open(origin, "rb", closefd=False) as reader, open(copy, "wb") as writer:  # noqa: PTH123
+                shutil.copyfileobj(reader, writer, 8 * MIB)
 
 
 def digest_of(descriptor: int, size: int) -> bytes | None:

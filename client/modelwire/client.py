@@ -289,10 +289,12 @@ class _Active:
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
+        self._watching = False
+        self._exit_code = 0
 
     def add(self, run: Run) -> None:
-        if not self._runs:
-            atexit.register(self._finish_all)
+        if not self._watching:
+            self._watch()
         self._runs.append(run)
 
     def forget(self, run: Run) -> None:
@@ -303,10 +305,22 @@ class _Active:
     def last(self) -> Run | None:
         return self._runs[-1] if self._runs else None
 
+    def _watch(self) -> None:
+        """Finishes forgotten runs at exit: as failed when an exception that nobody caught ends the program."""
+        self._watching = True
+        atexit.register(self._finish_all)
+        before = sys.excepthook
+
+        def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            self._exit_code = 1
+            before(kind, error, trace)
+
+        sys.excepthook = note
+
     def _finish_all(self) -> None:
         for run in list(self._runs):
             try:
-                run.finish()
+                run.finish(self._exit_code)
             except ModelwireError as error:
                 print(f"modelwire: run {run.id} could not be finished: {error}", file=sys.stderr)  # noqa: T201
 

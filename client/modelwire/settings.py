@@ -7,19 +7,36 @@ ours is unset. The config file is `config.toml` in the user's config folder, or 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path, user_config_path
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 from typing_extensions import Annotated  # noqa: UP035 - pydantic reads it at run time
 
 from modelwire.errors import SettingsError
 
+_PREFIXES = ("MODELWIRE_", "WANDB_")
+
 
 def _variables(field: str) -> AliasChoices:
     return AliasChoices(field, f"MODELWIRE_{field.upper()}", f"WANDB_{field.upper()}")
+
+
+class _Environment(EnvSettingsSource):
+    """Reads prefixed variables alone: a bare `project` in somebody's environment means something else."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name: value for name, value in super()._load_env_vars().items() if name.startswith(_PREFIXES)}
 
 
 class Settings(BaseSettings):
@@ -54,13 +71,13 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Puts the sources in their order."""
         file = os.environ.get("MODELWIRE_CONFIG") or user_config_path("modelwire") / "config.toml"
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, Path(file))
 
     @classmethod
     def load(cls, **given: Any) -> Settings:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from modelwire.errors import SettingsError
 from modelwire.memory import keep_large_buffers
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from modelwire.errors import SettingsError
 from modelwire.wire import MIB
-
 from modelwire_server.blob.chunk_store import ChunkStore
 from modelwire_server.blob.service import BlobServicer
 from modelwire_server.blob.stores.local import LocalPackStore

@@ -79,7 +79,8 @@ class ServerProcess:
         if not line.startswith(READY):
             self.kill()
             raise RuntimeError(f"{self.program} did not start: {line!r}\n{self.log.read_text()[-2000:]}")
-        self.addresses = dict(part.split("=", 1) for part in line.removeprefix(READY).split())
+        places = line.removeprefix(READY).partition(" data=")[0]
+        self.addresses = dict(place.split("=", 1) for place in places.split())
         self._keep_ports()
         return self
 

@@ -53,22 +53,21 @@ async def log_while_killing(
 ) -> modelwire.TransferStats:
     """Logs `kills` files, killing and restarting `victim` once during each; checks each by using it."""
     stats = modelwire.TransferStats()
-    async with modelwire.AsyncClient(address, project="crashes") as client:
-        async with client.run() as run:
-            for number in range(kills):
-                source = folder / f"model{number}.bin"
-                source.write_bytes(rng.randbytes(SIZE))
-                logging = asyncio.create_task(run.log_model(source, name=f"M{number}"))
-                await asyncio.sleep(rng.uniform(0, LONGEST_WAIT))
-                await asyncio.to_thread(victim.kill)
-                await asyncio.to_thread(victim.restart)
-                version = await logging
-                assert version.name == f"M{number}:v0"
-                path = await run.use_model(f"M{number}")
-                assert path.read_bytes() == source.read_bytes()
-                source.unlink()
-                path.unlink()
-                stats.add(version.stats)
+    async with modelwire.AsyncClient(address, project="crashes") as client, client.run() as run:
+        for number in range(kills):
+            source = folder / f"model{number}.bin"
+            source.write_bytes(rng.randbytes(SIZE))
+            logging = asyncio.create_task(run.log_model(source, name=f"M{number}"))
+            await asyncio.sleep(rng.uniform(0, LONGEST_WAIT))
+            await asyncio.to_thread(victim.kill)
+            await asyncio.to_thread(victim.restart)
+            version = await logging
+            assert version.name == f"M{number}:v0"
+            path = await run.use_model(f"M{number}")
+            assert path.read_bytes() == source.read_bytes()
+            source.unlink()
+            path.unlink()
+            stats.add(version.stats)
     return stats
 
 
@@ -135,14 +134,13 @@ async def test_a_drained_service_ends_with_code_0_and_loses_nothing(
     metadata, blob = pair
     source = tmp_path / "model.bin"
     source.write_bytes(os.urandom(SIZE))
-    async with modelwire.AsyncClient(metadata.addresses["metadata"], project="crashes") as client:
-        async with client.run() as run:
-            logging = asyncio.create_task(run.log_model(source, name="M"))
-            await asyncio.sleep(0.1)
-            assert await asyncio.to_thread(blob.stop) == 0
-            await asyncio.to_thread(blob.restart)
-            await logging
-            assert (await run.use_model("M")).read_bytes() == source.read_bytes()
+    async with modelwire.AsyncClient(metadata.addresses["metadata"], project="crashes") as client, client.run() as run:
+        logging = asyncio.create_task(run.log_model(source, name="M"))
+        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(blob.stop) == 0
+        await asyncio.to_thread(blob.restart)
+        await logging
+        assert (await run.use_model("M")).read_bytes() == source.read_bytes()
 
 
 async def test_a_killed_download_goes_on_where_it_was(server: ServerProcess, tmp_path: Path) -> None:
@@ -153,22 +151,21 @@ async def test_a_killed_download_goes_on_where_it_was(server: ServerProcess, tmp
     cache, target = tmp_path / "cache", tmp_path / "artifacts" / "M:v0" / "model.bin"
     command = [sys.executable, "-m", "modelwire", "use", "M", "-p", "crashes"]
     environment = {**os.environ, "MODELWIRE_ADDRESS": server.addresses["metadata"]}
-    async with modelwire.AsyncClient(server.addresses["metadata"], project="crashes") as client:
-        async with client.run() as run:
-            await run.log_model(source, name="M")
-            process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    async with modelwire.AsyncClient(server.addresses["metadata"], project="crashes") as client, client.run() as run:
+        await run.log_model(source, name="M")
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment)
 
-            def arrived() -> int:
-                return sum(part.stat().st_blocks * 512 for part in cache.glob("incoming/*.part"))
+        def arrived() -> int:
+            return sum(part.stat().st_blocks * 512 for part in cache.glob("incoming/*.part"))
 
-            await asyncio.to_thread(wait_until, lambda: arrived() > size // 8)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert not target.exists()
-            version = await run.use_model_version("M")
-            path = await version.download()
-            assert 0 < run.stats.received_bytes < size
-            assert run.stats.received_bytes + run.stats.reused_bytes == size
+        await asyncio.to_thread(wait_until, lambda: arrived() > size // 8)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not target.exists()
+        version = await run.use_model_version("M")
+        path = await version.download()
+        assert 0 < run.stats.received_bytes < size
+        assert run.stats.received_bytes + run.stats.reused_bytes == size
     assert path == target
     assert path.stat().st_size == size
     assert subprocess.run(["cmp", source, path], check=False).returncode == 0

@@ -10,13 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-if TYPE_CHECKING:
-    from tests.conftest import CommandLine
+from command_line import CommandLine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = [sys.executable, "-W", "error", str(EXAMPLES / "demo.py")]

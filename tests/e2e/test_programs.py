@@ -142,16 +142,24 @@ def test_a_forgotten_run_is_finished_at_exit(cli: CommandLine) -> None:
     assert out == "finished\n"
 
 
+def test_a_program_that_dies_leaves_a_failed_run(cli: CommandLine) -> None:
+    program = "import modelwire; modelwire.init(project='p', id='dying'); raise ZeroDivisionError"
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        cli.python(program)
+    out = cli.python("import modelwire; print(modelwire.Client(project='p').run_info('dying').state)").out
+    assert out == "failed\n"
+
+
 def test_a_bare_install_is_a_client_and_says_what_a_service_needs(server: ServerProcess, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
     subprocess.run(install, check=True, timeout=200)
     (tmp_path / "model.bin").write_bytes(b"content")
     environment = {**os.environ, "MODELWIRE_ADDRESS": server.addresses["metadata"]}
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
-        program = [tmp_path / "venv" / "bin" / command[0], *command[1:]]
+        program = [str(tmp_path / "venv" / "bin" / command[0]), *command[1:]]
         return subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     logged = run("modelwire", "log", "model.bin", "-n", "M")

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import modelwire
-from modelwire import _upload
+from modelwire import _chunking, _upload
 from modelwire._channel import Tickets
 from modelwire.errors import SourceChangedError
 from modelwire_server.rpc.auth import KeySet, Signer
@@ -141,7 +141,7 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error(
 ) -> None:
     source = tmp_path / "model.bin"
     source.write_bytes(os.urandom(20 * MIB))
-    read = _upload.chunks_of
+    read = _chunking.chunks_of
 
     def disturbed(descriptor: int, size: int) -> object:
         for number, chunk in enumerate(read(descriptor, size)):

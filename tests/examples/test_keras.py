@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.conftest import CommandLine
+from command_line import CommandLine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "keras_mnist.py"
 

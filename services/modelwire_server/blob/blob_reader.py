@@ -12,7 +12,6 @@ from itertools import groupby
 from modelwire.digests import chunk_id
 from modelwire.errors import DataDamagedError, RangeInvalidError
 from modelwire.wire import MIB, PieceFrame, encode_read_blobs
-
 from modelwire_server.blob.index import ChunkIndex, Location, Recipe, StoredBlob
 from modelwire_server.blob.packs import PackMissingError, PackStore
 

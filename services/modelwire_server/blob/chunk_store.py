@@ -18,7 +18,6 @@ from modelwire.errors import (
     RequestInvalidError,
 )
 from modelwire.wire import ChunkFrame, Limits
-
 from modelwire_server.blob.blob_reader import BlobReader
 from modelwire_server.blob.chunk_writer import ChunkWriter, WriteResult
 from modelwire_server.blob.index import ChunkIndex, Recipe

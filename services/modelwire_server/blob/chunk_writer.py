@@ -19,23 +19,11 @@ from modelwire.errors import (
     InvalidError,
 )
 from modelwire.wire import Buffer, ChunkFrame, Limits
-
-from modelwire_server.blob.commit_queue import CommitQueue
+from modelwire_server.blob.commit_queue import CommitQueue, LeasedPack
 from modelwire_server.blob.index import ChunkIndex, NewChunk, PackRow
-from modelwire_server.blob.packs import OpenPack, PackStore
+from modelwire_server.blob.packs import PackStore
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _LeasedPack:
-    """Is an open pack with its row. One call at a time appends to it; several may wait for its sync."""
-
-    pack: OpenPack
-    row: PackRow
-    users: int = 0
-    # A failed sync leaves unknown what is on disk, and a later one may pretend success: never used again.
-    broken: bool = False
 
 
 @dataclass
@@ -55,7 +43,7 @@ class ChunkWriter:
     def __init__(self, store: PackStore, index: ChunkIndex, executor: Executor, limits: Limits) -> None:
         self._store, self._index, self._executor, self._limits = store, index, executor, limits
         self._queue = CommitQueue(index, executor)
-        self._idle: list[_LeasedPack] = []
+        self._idle: list[LeasedPack] = []
 
     async def write(self, domain_id: int, messages: AsyncIterator[Sequence[ChunkFrame]]) -> WriteResult:
         """Stores the chunks of one call; returns when everything accepted is durable.
@@ -81,7 +69,7 @@ class ChunkWriter:
         while self._idle:
             await self._seal(self._idle.pop())
 
-    async def _take(self, call: _Call, leased: _LeasedPack, messages: AsyncIterator[Sequence[ChunkFrame]]) -> None:
+    async def _take(self, call: _Call, leased: LeasedPack, messages: AsyncIterator[Sequence[ChunkFrame]]) -> None:
         loop = asyncio.get_running_loop()
         appending: asyncio.Future[None] | None = None
         try:
@@ -94,26 +82,23 @@ class ChunkWriter:
             if appending is not None:  # the thread uses the pack until it is done, whatever became of the call
                 await _ended(appending)
 
-    async def _commit(self, call: _Call, leased: _LeasedPack) -> WriteResult:
+    async def _commit(self, call: _Call, leased: LeasedPack) -> WriteResult:
         leased.users += 1
         try:
-            places = await self._queue.commit(call.chunks, [leased.pack])
-        except OSError:
-            leased.broken = True
-            raise
+            places = await self._queue.commit(call.chunks, leased)
         finally:
             leased.users -= 1
             await self._retire(leased)
         return call.result(places)
 
     @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[_LeasedPack]:
+    async def _lease(self) -> AsyncIterator[LeasedPack]:
         if self._idle:
             leased = self._idle.pop()
         else:
             name = secrets.token_hex(16)
             pack = await asyncio.get_running_loop().run_in_executor(self._executor, self._store.create, name)
-            leased = _LeasedPack(pack, PackRow(name))
+            leased = LeasedPack(pack, PackRow(name))
         leased.users += 1
         try:
             yield leased
@@ -122,18 +107,18 @@ class ChunkWriter:
             if not self._finished(leased):
                 self._idle.append(leased)
 
-    def _finished(self, leased: _LeasedPack) -> bool:
-        return leased.broken or leased.pack.size >= self._store.max_pack_size
+    def _finished(self, leased: LeasedPack) -> bool:
+        return leased.failure is not None or leased.pack.size >= self._store.max_pack_size
 
-    async def _retire(self, leased: _LeasedPack) -> None:
+    async def _retire(self, leased: LeasedPack) -> None:
         if self._finished(leased) and not leased.users:
             if leased in self._idle:
                 self._idle.remove(leased)
             await self._seal(leased)
 
-    async def _seal(self, leased: _LeasedPack) -> None:
+    async def _seal(self, leased: LeasedPack) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, leased.pack.close)
-        if leased.row.row_id is not None and not leased.broken:
+        if leased.row.row_id is not None and leased.failure is None:
             await self._index.seal_pack(leased.row, leased.pack.size)
 
 
@@ -162,7 +147,7 @@ class _Call:
             if actual > limit:
                 raise BatchTooLargeError(f"{actual} {what} are more than {limit}", limit=limit, actual=actual)
 
-    def take(self, leased: _LeasedPack, frames: Sequence[ChunkFrame]) -> None:
+    def take(self, leased: LeasedPack, frames: Sequence[ChunkFrame]) -> None:
         """Verifies chunks and appends the good ones. Runs in a worker thread."""
         good: list[tuple[bytes, Buffer]] = []
         for frame in frames:

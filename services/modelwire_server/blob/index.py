@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from modelwire.digests import DIGEST_SIZE
-from modelwire.errors import BlobNotFoundError, BundleNotFoundError, TicketScopeError
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.digests import DIGEST_SIZE
+from modelwire.errors import BlobNotFoundError, BundleNotFoundError, TicketScopeError
 from modelwire_server.blob.tables import blobs, bundle_blobs, bundles, chunks, domains, packs, recipe_pages
 from modelwire_server.database import Database, batches, now_micros
 
@@ -126,32 +126,36 @@ class ChunkIndex:
     async def add_chunks(self, new: Sequence[NewChunk]) -> set[int]:
         """Writes the rows of durable chunks in one transaction; returns the places in `new` of those that were there."""
         duplicates: set[int] = set()
+        packs_used = {id(chunk.pack): chunk.pack for chunk in new}
+        rows: dict[int, int] = {}
         async with self._database.write() as connection:
-            for pack in {id(chunk.pack): chunk.pack for chunk in new}.values():
-                await self._save_pack(connection, pack)
+            for key, pack in packs_used.items():
+                rows[key] = await self._pack_row(connection, pack)
             groups: dict[int, list[int]] = {}
             for place, chunk in enumerate(new):
                 groups.setdefault(chunk.domain_id, []).append(place)
             for domain_id, places in groups.items():
                 for batch in batches(places):
-                    duplicates |= await self._add_batch(connection, domain_id, new, batch)
+                    duplicates |= await self._add_batch(connection, domain_id, new, batch, rows)
+        for key, pack in packs_used.items():  # only now: a transaction that failed left no row
+            pack.row_id = rows[key]
         return duplicates
 
     async def _add_batch(
-        self, connection: AsyncConnection, domain_id: int, new: Sequence[NewChunk], places: Sequence[int]
+        self, connection: AsyncConnection, domain_id: int, new: Sequence[NewChunk], places: Sequence[int], rows: dict[int, int]
     ) -> set[int]:
         wanted = [new[place].digest for place in places]
-        rows = await connection.execute(
+        known = await connection.execute(
             select(chunks.c.digest, chunks.c.damaged).where(chunks.c.domain_id == domain_id, chunks.c.digest.in_(wanted))
         )
-        seen = dict(rows.all())
+        seen = dict(known.all())
         inserts, repairs, duplicates = [], [], set()
         for place in places:
             chunk = new[place]
             values = {
                 "b_domain": domain_id,
                 "b_digest": chunk.digest,
-                "pack_id": chunk.pack.row_id,
+                "pack_id": rows[id(chunk.pack)],
                 "pack_offset": chunk.offset,
                 "size": chunk.size,
             }
@@ -174,10 +178,12 @@ class ChunkIndex:
             )
         return duplicates
 
-    async def _save_pack(self, connection: AsyncConnection, pack: PackRow) -> None:
-        if pack.row_id is None:
-            row = insert(packs).values(name=pack.name, created_at=now_micros()).returning(packs.c.id)
-            pack.row_id = await connection.scalar(row)
+    async def _pack_row(self, connection: AsyncConnection, pack: PackRow) -> int:
+        if pack.row_id is not None:
+            return pack.row_id
+        row = await connection.scalar(insert(packs).values(name=pack.name, created_at=now_micros()).returning(packs.c.id))
+        assert row is not None
+        return int(row)
 
     async def seal_pack(self, pack: PackRow, size: int) -> None:
         """Records the final size of a pack."""

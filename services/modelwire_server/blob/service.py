@@ -10,7 +10,6 @@ from modelwire import wire
 from modelwire.api.blob.v1 import blob_service_pb2 as pb
 from modelwire.digests import check_digest
 from modelwire.errors import BatchTooLargeError, ModelwireError, OverloadedError, RequestInvalidError
-
 from modelwire_server.blob.blob_reader import BlobRange
 from modelwire_server.blob.chunk_store import ChunkStore
 from modelwire_server.blob.index import Recipe

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelwire.errors import AliasMovedError
-from modelwire.names import check_alias
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.errors import AliasMovedError
+from modelwire.names import check_alias
 from modelwire_server.database import now_micros
 from modelwire_server.metadata.references import LATEST
 from modelwire_server.metadata.tables import alias_moves, aliases, members

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from blake3 import blake3
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from modelwire.api.metadata.v1 import artifact_service_pb2 as pb
 from modelwire.api.metadata.v1 import resources_pb2
 from modelwire.errors import ManifestInvalidError, RequestInvalidError
 from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, MAX_ENTRIES
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert, versions
 from modelwire_server.metadata.collections import list_collections, list_members

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelwire.api.metadata.v1 import artifact_service_pb2, lineage_service_pb2, registry_service_pb2, run_service_pb2
-
 from modelwire_server.database import Database
 from modelwire_server.metadata.artifact_service import ArtifactServicer
 from modelwire_server.metadata.lineage_service import LineageServicer

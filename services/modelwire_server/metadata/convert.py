@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from modelwire.api.metadata.v1 import lineage_service_pb2 as lineage_pb
 from modelwire.api.metadata.v1 import resources_pb2 as pb
 from modelwire.api.metadata.v1 import run_service_pb2 as run_pb
 from modelwire.errors import RequestInvalidError
 from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, version_number
-
 from modelwire_server.metadata.lineage import Direction, EdgeKind
 from modelwire_server.metadata.records import (
     CollectionRecord,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modelwire_server.database import batches
@@ -59,22 +59,21 @@ async def walk(connection: AsyncConnection, start: Node, direction: Direction, d
     """Walks breadth-first until `depth` edges from the start or `limit` nodes. A few queries a level."""
     nodes = {start: 0}
     edges: dict[Edge, None] = {}
-    frontier = [start]
+    frontier, complete = [start], True
     for level in range(1, depth + 1):
         following: dict[Node, None] = {}
         for edge in await _edges_at(connection, frontier, direction):
             edges[edge] = None
-            for node in edge[:2]:
-                if node not in nodes:
-                    following[node] = None
+            following |= dict.fromkeys(node for node in edge[:2] if node not in nodes)
         room = limit - len(nodes)
-        frontier = sorted(following, key=lambda node: (node.is_run, node.row_id))
-        nodes |= dict.fromkeys(frontier[:room], level)
-        if len(frontier) > room:
-            return Walk(nodes, _inside(edges, nodes), complete=False)
-        if not frontier:
+        complete = len(following) <= room
+        frontier = sorted(following, key=lambda node: (node.is_run, node.row_id))[:room]
+        nodes |= dict.fromkeys(frontier, level)
+        if not frontier or not complete:
             break
-    return Walk(nodes, _inside(edges, nodes), complete=True)
+    # The last nodes lead nowhere new, but to each other.
+    edges |= dict.fromkeys(await _edges_at(connection, frontier, direction))
+    return Walk(nodes, _inside(edges, nodes), complete)
 
 
 def _inside(edges: Iterable[Edge], nodes: dict[Node, int]) -> list[Edge]:
@@ -136,11 +135,18 @@ async def run_members(connection: AsyncConnection, run_id: int, table: Table, pa
 
 
 async def version_runs(connection: AsyncConnection, version: VersionRecord, table: Table, page: Page) -> list[tuple[int, int]]:
-    """Lists (position, run) of the runs of a version through any of its places, in the order recorded."""
+    """Lists (position, run) of the runs of a version through any of its places, each once; `after` is (position,)."""
+    earlier, earlier_place = table.alias("earlier"), members.alias("earlier_place")
+    repeated = exists().where(
+        earlier.c.run_id == table.c.run_id,
+        earlier.c.id < table.c.id,
+        earlier_place.c.id == earlier.c.member_id,
+        earlier_place.c.version_id == version.version_id,
+    )
     rows = (
         select(table.c.id, table.c.run_id)
         .join(members, members.c.id == table.c.member_id)
-        .where(members.c.version_id == version.version_id)
+        .where(members.c.version_id == version.version_id, ~repeated)
     )
     if page.after is not None:
         rows = rows.where(table.c.id > page.after[0])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from modelwire.api.metadata.v1 import lineage_service_pb2 as pb
-from modelwire.errors import RequestInvalidError
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.api.metadata.v1 import lineage_service_pb2 as pb
+from modelwire.errors import RequestInvalidError
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert, lineage
 from modelwire_server.metadata.lineage import Node
@@ -70,7 +70,7 @@ class LineageServicer:
             size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE)
             page = Page(size, token.read(request.page_token, int))
             rows = await lineage.version_runs(connection, version, table, page)
-            runs = await load_runs(connection, list(dict.fromkeys(run for _, run in rows)))
+            runs = await load_runs(connection, [run for _, run in rows])
         following = token.write(rows[-1][0]) if len(rows) == size else ""
         return pb.ListVersionRunsResponse(runs=map(convert.run_message, runs), next_page_token=following)
 

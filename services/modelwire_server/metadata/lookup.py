@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from sqlalchemy import ColumnElement, Select, Table, and_, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from modelwire.errors import (
     AliasNotFoundError,
     ArtifactNotFoundError,
@@ -16,9 +19,6 @@ from modelwire.errors import (
     VersionNotFoundError,
 )
 from modelwire.names import REGISTRY_PROJECT, check_project
-from sqlalchemy import ColumnElement, Select, Table, and_, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from modelwire_server.database import batches, now_micros
 from modelwire_server.metadata.records import MemberName, RunName, VersionRecord
 from modelwire_server.metadata.references import LATEST, CollectionName, Reference

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelwire.digests import bundle_id, content_text, is_content_text, manifest_digest, reference_text
-from modelwire.errors import DigestMalformedError, ManifestInvalidError
-from modelwire.names import check_paths
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.digests import bundle_id, content_text, is_content_text, manifest_digest, reference_text
+from modelwire.errors import DigestMalformedError, ManifestInvalidError
+from modelwire.names import check_paths
 from modelwire_server.database import batches
 from modelwire_server.metadata.records import Entry, Page
 from modelwire_server.metadata.tables import manifest_entries

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from modelwire.errors import ProjectNotFoundError, ReferenceInvalidError, RequestInvalidError
-from modelwire.names import REGISTRY_PROJECT, check_artifact_name, check_tag
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.errors import ProjectNotFoundError, ReferenceInvalidError, RequestInvalidError
+from modelwire.names import REGISTRY_PROJECT, check_artifact_name, check_tag
 from modelwire_server.metadata import aliases as alias_rules
 from modelwire_server.metadata.collections import get_collection, list_collections, make_collection
 from modelwire_server.metadata.lookup import ensure_project, find_collection, find_member, load_members

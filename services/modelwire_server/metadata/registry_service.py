@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modelwire.api.metadata.v1 import registry_service_pb2 as pb
-from modelwire.names import DEFAULT_ENTITY, REGISTRY_PROJECT, check_artifact_name
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.api.metadata.v1 import registry_service_pb2 as pb
+from modelwire.names import DEFAULT_ENTITY, REGISTRY_PROJECT, check_artifact_name
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert, registry, versions
 from modelwire_server.metadata.collections import get_collection, list_members

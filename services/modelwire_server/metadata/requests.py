@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from blake3 import blake3
 from google.protobuf.message import Message
-from modelwire.errors import RequestIdReusedError, RequestInvalidError
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.errors import RequestIdReusedError, RequestInvalidError
 from modelwire_server.database import Database, now_micros
 from modelwire_server.metadata.tables import requests
 

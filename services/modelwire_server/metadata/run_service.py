@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modelwire.api.metadata.v1 import run_service_pb2 as pb
-from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.api.metadata.v1 import run_service_pb2 as pb
+from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT
 from modelwire_server.database import Database
 from modelwire_server.metadata import convert
 from modelwire_server.metadata.records import Page

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from modelwire.errors import RequestInvalidError, RunEndedError, RunExistsError, RunNotFoundError
-from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, check_run_id, check_tag
 from sqlalchemy import ColumnElement, Select, and_, case, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modelwire.errors import RequestInvalidError, RunEndedError, RunExistsError, RunNotFoundError
+from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, check_run_id, check_tag
 from modelwire_server.database import batches, now_micros
 from modelwire_server.metadata.json_texts import check_object
 from modelwire_server.metadata.lookup import ensure_run_project, find_project, missing

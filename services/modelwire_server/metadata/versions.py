@@ -6,6 +6,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from modelwire.errors import (
     DraftClosedError,
     DraftNotFoundError,
@@ -19,9 +22,6 @@ from modelwire.errors import (
     VersionLinkedError,
 )
 from modelwire.names import DEFAULT_ENTITY, DEFAULT_PROJECT, check_artifact_name, check_tag, check_type
-from sqlalchemy import delete, exists, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from modelwire_server.database import now_micros
 from modelwire_server.metadata import aliases as alias_rules
 from modelwire_server.metadata.collections import make_collection

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+
 from modelwire.errors import (
     ReceiptExpiredError,
     ReceiptInvalidError,

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+
 from modelwire.errors import InternalFaultError, ModelwireError, OverloadedError, StorageFullError
 from modelwire.wire import STATUS_DETAILS_KEY, encode_error
-
 from modelwire_server.database import is_full
 
 log = logging.getLogger(__name__)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
-from modelwire.errors import SettingsError
 
+from modelwire.errors import MessageMalformedError, SettingsError
 from modelwire_server.rpc.errors import ErrorInterceptor
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,32 @@ def hosted_service(descriptor: ServiceDescriptor, servicer: object, **raw: Any) 
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        codec = {
-            "request_deserializer": GetMessageClass(method.input_type).FromString,
-            "response_serializer": GetMessageClass(method.output_type).SerializeToString,
-        }
-        methods[method.name] = make(getattr(servicer, method.name), **codec | raw.get(method.name, {}))
+        behaviour = getattr(servicer, method.name)
+        codec: dict[str, Any] = {"response_serializer": GetMessageClass(method.output_type).SerializeToString}
+        given = raw.get(method.name, {})
+        if "request_deserializer" not in given:
+            behaviour = _parsing(behaviour, GetMessageClass(method.input_type), streaming=method.client_streaming)
+        methods[method.name] = make(behaviour, **codec | given)
     return HostedService(descriptor.full_name, methods)
+
+
+def _parsing(behaviour: Any, message: type[Message], *, streaming: bool) -> Any:
+    """Parses requests here and not inside gRPC, whose answer to a malformed one would carry no reason."""
+
+    def parse(data: bytes) -> Message:
+        try:
+            return message.FromString(data)
+        except DecodeError:
+            raise MessageMalformedError(f"the request is not a {message.DESCRIPTOR.full_name}") from None
+
+    async def parse_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for data in requests:
+            yield parse(data)
+
+    def call(request: Any, context: Any) -> Any:
+        return behaviour(parse_all(request) if streaming else parse(request), context)
+
+    return call
 
 
 class Host:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelwire.wire import MIB, Buffer
-
 from modelwire_server.blob.packs import PackMissingError
 
 _NAME = re.compile(r"[0-9a-f]{8,64}")
@@ -106,7 +105,7 @@ class LocalOpenPack:
 
     def sync(self) -> None:
         """Syncs the data, and the folders once: a file that no folder names is lost with the power."""
-        os.fdatasync(self._descriptor)
+        _sync_data(self._descriptor)
         if not self._named:
             _sync_folder(self._path.parent)
             _sync_folder(self._path.parent.parent)
@@ -166,6 +165,9 @@ class _Shared:
         self.retired = True
         if not self.users:
             os.close(self.descriptor)
+
+
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def _sync_folder(path: Path) -> None:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from modelwire.wire import MIB, Buffer
-
 from modelwire_server.blob.packs import PackMissingError
 
 

@@ -169,7 +169,7 @@ class BlobServiceServicer(object):
 
         Errors:
         INVALID_ARGUMENT   / DIGEST_MALFORMED
-        NOT_FOUND          / BLOB_NOT_FOUND     `blob`
+        NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
         PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
         RESOURCE_EXHAUSTED / BATCH_TOO_LARGE    `limit`, `actual`
         """
@@ -185,6 +185,7 @@ class BlobServiceServicer(object):
 
         Errors:
         INVALID_ARGUMENT   / DIGEST_MALFORMED
+        NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
         OUT_OF_RANGE       / RANGE_INVALID      `blob`, `size`
         PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
         DATA_LOSS          / DATA_DAMAGED       `blob`, `digest`: the stored bytes are gone or changed

@@ -120,7 +120,7 @@ class BlobServiceStub:
 
     Errors:
       INVALID_ARGUMENT   / DIGEST_MALFORMED
-      NOT_FOUND          / BLOB_NOT_FOUND     `blob`
+      NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
       PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
       RESOURCE_EXHAUSTED / BATCH_TOO_LARGE    `limit`, `actual`
     """
@@ -136,6 +136,7 @@ class BlobServiceStub:
 
     Errors:
       INVALID_ARGUMENT   / DIGEST_MALFORMED
+      NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
       OUT_OF_RANGE       / RANGE_INVALID      `blob`, `size`
       PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
       DATA_LOSS          / DATA_DAMAGED       `blob`, `digest`: the stored bytes are gone or changed
@@ -244,7 +245,7 @@ class BlobServiceAsyncStub:
 
     Errors:
       INVALID_ARGUMENT   / DIGEST_MALFORMED
-      NOT_FOUND          / BLOB_NOT_FOUND     `blob`
+      NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
       PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
       RESOURCE_EXHAUSTED / BATCH_TOO_LARGE    `limit`, `actual`
     """
@@ -260,6 +261,7 @@ class BlobServiceAsyncStub:
 
     Errors:
       INVALID_ARGUMENT   / DIGEST_MALFORMED
+      NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
       OUT_OF_RANGE       / RANGE_INVALID      `blob`, `size`
       PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
       DATA_LOSS          / DATA_DAMAGED       `blob`, `digest`: the stored bytes are gone or changed
@@ -380,7 +382,7 @@ class BlobServiceServicer(metaclass=abc.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT   / DIGEST_MALFORMED
-          NOT_FOUND          / BLOB_NOT_FOUND     `blob`
+          NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
           PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
           RESOURCE_EXHAUSTED / BATCH_TOO_LARGE    `limit`, `actual`
         """
@@ -398,6 +400,7 @@ class BlobServiceServicer(metaclass=abc.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT   / DIGEST_MALFORMED
+          NOT_FOUND          / BUNDLE_NOT_FOUND   `bundle`: the ticket's bundle was collected
           OUT_OF_RANGE       / RANGE_INVALID      `blob`, `size`
           PERMISSION_DENIED  / TICKET_SCOPE       the blob is not of the ticket's bundle
           DATA_LOSS          / DATA_DAMAGED       `blob`, `digest`: the stored bytes are gone or changed
