@@ -32,6 +32,21 @@ class _DoubtfulError(Exception):
     """Says that a header is not what it should be."""
 
 
+# All that a lying header can make the readers below run into.
+_DOUBTS = (
+    _DoubtfulError,
+    ArithmeticError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+
+
 def tensor_borders(descriptor: int, size: int) -> list[int] | None:
     """Returns the offsets at which a model file should be cut, without 0 and the end; None when it is no such file.
 
@@ -51,7 +66,7 @@ def tensor_borders(descriptor: int, size: int) -> list[int] | None:
         return None
     try:
         borders = reader(descriptor, size)
-    except (_DoubtfulError, ValueError, KeyError, TypeError, RecursionError, struct.error, zipfile.BadZipFile, OverflowError):
+    except _DOUBTS:
         return None
     if len(borders) > MAX_BORDERS:
         return None

@@ -80,10 +80,9 @@ class TargetFolder:
                 if not self._clone(source, draft, folder):
                     _link_or_copy(source, draft, folder)
                 self._rename(draft, folder, name, folder, path)
-            except BaseException:
+            finally:  # left over after a failure, or when both names are links to one file: then rename does nothing
                 with suppress(FileNotFoundError):
                     os.unlink(draft, dir_fd=folder)
-                raise
 
     def _clone(self, source: Path | str, draft: str, folder: int) -> bool:
         if not self._reflinks:

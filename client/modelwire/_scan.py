@@ -51,13 +51,13 @@ def scan(path: str | os.PathLike[str]) -> list[SourceFile]:
         found = [_source(_portable(root.name), root, root.stat())]
     elif stat.S_ISDIR(mode):
         real = Path(os.path.realpath(root))
-        found = sorted(_walk(real, "", real, {real}), key=lambda file: file.path.encode())
+        found = list(_walk(real, "", real, {real}))
     else:
         raise ModelPathError(f"{os.fspath(path)!r} is neither a file nor a folder; give {_FORMS}")
     if not found:
         raise ModelPathError(f"folder {os.fspath(path)!r} holds no file; give {_FORMS}")
     check_paths(file.path for file in found)
-    return found
+    return sorted(found, key=lambda file: file.path.encode())
 
 
 def _walk(folder: Path, prefix: str, root: Path, above: set[Path]) -> Iterator[SourceFile]:
@@ -67,16 +67,19 @@ def _walk(folder: Path, prefix: str, root: Path, above: set[Path]) -> Iterator[S
             if entry.is_symlink():
                 local = Path(os.path.realpath(entry.path))
                 if not local.is_relative_to(root):
-                    raise PathInvalidError(f"{entry.path} is a link that leaves the folder, to {local}", path=path)
-            status = local.stat()
+                    raise _refuse(entry, path, f"is a link that leaves the folder, to {_shown(str(local))}")
+            try:
+                status = local.stat()
+            except OSError as error:
+                raise _refuse(entry, path, f"cannot be logged: {error.strerror}") from None
             if stat.S_ISDIR(status.st_mode):
                 if local in above:
-                    raise PathInvalidError(f"{entry.path} is a link to a folder that holds it", path=path)
+                    raise _refuse(entry, path, "is a link to a folder that holds it")
                 yield from _walk(local, f"{path}/", root, above | {local})
             elif stat.S_ISREG(status.st_mode):
                 yield _source(path, local, status)
             else:
-                raise PathInvalidError(f"{entry.path} is neither a file nor a folder", path=path)
+                raise _refuse(entry, path, "is neither a file nor a folder")
 
 
 def _source(path: str, local: Path, status: os.stat_result) -> SourceFile:
@@ -85,6 +88,14 @@ def _source(path: str, local: Path, status: os.stat_result) -> SourceFile:
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _refuse(entry: os.DirEntry[str], path: str, why: str) -> PathInvalidError:
+    return PathInvalidError(f"{_shown(entry.path)} {why}", path=_shown(path))
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _portable(name: str) -> str:

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _VERSION = re.compile(r"v(0|[1-9][0-9]*)")
 _VERSION_LIKE = re.compile(r"v[0-9]+")
 _TAG = re.compile(r"[\w-]+( [\w-]+)*")
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _MAX_VERSION = 2**31
 
 

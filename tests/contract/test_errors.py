@@ -8,6 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+
+from modelwire import errors
 from modelwire.api.common.v1 import errors_pb2
 from modelwire.errors import (
     BY_REASON,
@@ -65,7 +67,7 @@ def test_a_class_with_a_reason_has_no_class_below_it() -> None:
 
 
 def test_the_tree_in_the_docstring_names_every_branch() -> None:
-    text = __import__("modelwire.errors", fromlist=["errors"]).__doc__
+    text = errors.__doc__ or ""
     branches = [cls.__name__ for cls in ModelwireError.__subclasses__()]
     assert [name for name in branches if name not in text] == []
 
@@ -89,8 +91,8 @@ def test_an_error_survives_the_wire_with_its_facts(reason: str) -> None:
 
 
 def test_the_built_ins_of_the_branches_hold_for_their_leaves() -> None:
-    builtins = {InvalidError: ValueError, NotFoundError: LookupError}
-    assert [cls for root, builtin in builtins.items() for cls in classes(root) if not issubclass(cls, builtin)] == []
+    builtins: dict[type[ModelwireError], type[Exception]] = {InvalidError: ValueError, NotFoundError: LookupError}
+    assert [cls for root, builtin in builtins.items() for cls in classes(root) if builtin not in cls.__mro__] == []
     for name in ("TYPE_MISMATCH", "NOT_A_MODEL", "TARGET_PATH"):
         assert issubclass(BY_REASON[name], AssertionError)
     assert issubclass(BY_REASON["ENTRY_NOT_FOUND"], KeyError)
@@ -144,4 +146,5 @@ def test_every_capital_word_of_a_comment_is_a_reason_or_a_code(name: str, commen
 
 def test_every_reason_is_listed_by_some_rpc_or_service() -> None:
     said = {word for _, comment in DESCRIBED for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", comment)}
+    said.add("ENTRY_NOT_FOUND")  # raised by the client, which reads the manifest
     assert [reason for reason in REASONS if reason not in said] == []

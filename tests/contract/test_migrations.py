@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command
-import modelwire_server.blob
-import modelwire_server.metadata
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, create_engine
+
+import modelwire_server.blob
+import modelwire_server.metadata
 from modelwire_server.blob.tables import metadata as blob_tables
 from modelwire_server.database import Database
 from modelwire_server.metadata.tables import metadata as metadata_tables
-from sqlalchemy import Connection, MetaData, create_engine
 
 Service = tuple[Path, MetaData]
 
@@ -64,15 +65,14 @@ def schema(path: Path) -> dict[str, Any]:
                 continue
             indexes = {}
             for _, index, unique, origin, partial in rows("index_list", name):
-                columns = tuple(column for _, _, column in rows("index_info", index))
+                over = tuple(column for _, _, column in rows("index_info", index))
                 sql = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (index,)).fetchone()
                 condition = sql[0].partition("WHERE")[2].strip() if sql and sql[0] else ""
                 label = index if origin == "c" else origin
-                indexes[label, columns] = (unique, partial, condition)
-            columns = {
-                column: (kind, bool(needed), _bare(default), key)
-                for _, column, kind, needed, default, key in rows("table_info", name)
-            }
+                indexes[label, over] = (unique, partial, condition)
+            columns = {}
+            for _, column, kind, needed, default, key in rows("table_info", name):
+                columns[column] = (kind, bool(needed), _bare(default), key)
             links = {(column, target, there) for _, _, target, column, there, *_ in rows("foreign_key_list", name)}
             found[name] = {"columns": columns, "indexes": indexes, "links": links, "without_rowid": bool(without_rowid)}
     return found

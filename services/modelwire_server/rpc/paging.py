@@ -15,6 +15,9 @@ def page_size(asked: int, default: int, most: int) -> int:
     return min(asked or default, most)
 
 
+_MOST = 2**63
+
+
 class PageToken:
     """Makes and reads the tokens of one list; `scope` is everything that the list was filtered by."""
 
@@ -35,8 +38,9 @@ class PageToken:
             return None
         try:
             scope, *key = json.loads(base64.urlsafe_b64decode(token.encode()))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             scope, key = None, []
-        if scope != self._scope or [type(part) for part in key] != list(kinds):
+        fits = [type(part) for part in key] == list(kinds) and all(part < _MOST for part in key if isinstance(part, int))
+        if scope != self._scope or not fits:
             raise PageTokenInvalidError("the page token does not belong to this list; begin again without one")
         return list(key)
