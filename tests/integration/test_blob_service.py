@@ -12,6 +12,8 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from integration.stubs import Wire, auth, digest, refused
 from modelwire import digests
 from modelwire.api.blob.v1 import blob_service_pb2 as pb
 from modelwire.api.blob.v1 import blob_service_pb2_grpc
@@ -26,8 +28,6 @@ from modelwire.errors import (
 )
 from modelwire.wire import BLOB_SERVICE, MIB
 from modelwire_server.testing import RunningServices
-
-from tests.integration.conftest import Wire, auth, digest, refused
 
 METADATA_SERVICES = [f"modelwire.api.metadata.v1.{name}Service" for name in ("Artifact", "Lineage", "Registry", "Run")]
 

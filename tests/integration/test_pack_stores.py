@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from modelwire_server.blob.stores.local import LocalPackStore
 from modelwire_server.blob.stores.memory import MemoryPackStore
 from modelwire_server.testing import PackStoreContract

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import jwt
 import pytest
+
+from integration.stubs import Blob, Draft, Wire, auth, digest, refused
 from modelwire.api.blob.v1 import blob_service_pb2 as pb
 from modelwire.errors import (
     BlobNotFoundError,
@@ -25,8 +27,6 @@ from modelwire.errors import (
 )
 from modelwire.wire import BLOB_AUDIENCE, METADATA_AUDIENCE
 from modelwire_server.rpc.auth import ALGORITHM, TICKET_SECONDS, KeySet, Signer
-
-from tests.integration.conftest import Blob, Draft, Wire, auth, digest, refused
 
 FOREIGN = Signer(KeySet("k1", {"k1": os.urandom(32)}))
 """Signs with a key that the services do not have, under the id of one that they have."""

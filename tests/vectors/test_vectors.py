@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
+
 from modelwire import digests
 from modelwire._chunking import chunks_of, fixed_pieces
 from modelwire.names import check_paths
