@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from modelwire._messages import TicketInfo, Where
 from modelwire._scan import SourceFile
 from modelwire._session import Session
+from modelwire._values import json_object
 from modelwire.async_version import AsyncModelVersion
 from modelwire.errors import ModelwireError, TargetPathError, UsageError
 from modelwire.names import alias_list, check_artifact_name, check_type, default_model_name
+from modelwire.run_values import Config, Summary
 from modelwire.types import RunInfo, TransferStats
+
+Value = TypeVar("Value")
 
 HEARTBEAT_SECONDS = 60.0
 """How often a run shows that it lives; the server counts it as crashed after five minutes of silence."""
@@ -53,7 +57,7 @@ class AsyncRun:
         self._session, self._where, self._wanted_id = session, where, run_id
         self._given: dict[str, Any] = {
             "name": name,
-            "config": config,
+            "config": json_object(config, "config"),
             "notes": notes,
             "tags": tags,
             "group": group,
@@ -61,6 +65,10 @@ class AsyncRun:
             "resume": resume,
         }
         self._info: RunInfo | None = None
+        self._config: Config | None = None
+        self._summary: Summary | None = None
+        self._pushing: asyncio.Task[RunInfo] | None = None
+        self._dirty = False
         self._ended = False
         self._heart: asyncio.Task[None] | None = None
         self.stats = TransferStats()
@@ -73,6 +81,8 @@ class AsyncRun:
         """
         if self._info is None:
             self._info = await self._session.catalog.create_run(self._where, self._wanted_id, **self._given)
+            self._config = Config(self._info.config, self._value_changed)
+            self._summary = Summary(self._info.summary, self._value_changed)
             self._heart = asyncio.create_task(self._beat())
         return self
 
@@ -93,9 +103,7 @@ class AsyncRun:
     @property
     def info(self) -> RunInfo:
         """Everything that is known of the run; raises UsageError before it has begun."""
-        if self._info is None:
-            raise UsageError('the run has not begun; use "async with" or await run.start() first')
-        return self._info
+        return self._begun(self._info)
 
     @property
     def id(self) -> str:
@@ -118,9 +126,21 @@ class AsyncRun:
         return self.info.project
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """Its inputs."""
-        return self.info.config
+    def config(self) -> Config:
+        """Its inputs: a dictionary with attribute access, which the server sees at once."""
+        return self._begun(self._config)
+
+    @property
+    def summary(self) -> Summary:
+        """Its results: a dictionary with attribute access, which the server sees at once."""
+        return self._begun(self._summary)
+
+    async def update(self, name: str | None = None, notes: str | None = None, tags: Sequence[str] | None = None) -> RunInfo:
+        """Changes what is given about the run, and sends config and summary; returns the run as the server has it."""
+        catalog = self._session.catalog
+        values = {"config": dict(self.config), "summary": dict(self.summary)}
+        self._info = await catalog.update_run(self._where, self.id, **values, name=name, notes=notes, tags=tags)
+        return self._info
 
     async def log_model(
         self, path: str | os.PathLike[str], name: str | None = None, aliases: Sequence[str] | str | None = None
@@ -215,6 +235,8 @@ class AsyncRun:
         self._ended = True
         if self._heart is not None:
             self._heart.cancel()
+        if self._pushing is not None:
+            await self._pushing
         state = "failed" if exit_code else "finished"
         self._info = await self._session.catalog.finish_run(self._where, self.id, state)
 
@@ -249,6 +271,23 @@ class AsyncRun:
         if name is not None:
             return check_artifact_name(name)
         return default_model_name(self.id, os.path.basename(os.path.abspath(path)))  # noqa: PTH100, PTH119 - follows no link
+
+    def _value_changed(self) -> None:
+        """Sends config and summary soon, one call at a time; `finish` waits for the last one and raises what it raised."""
+        self._dirty = True
+        if self._pushing is None or self._pushing.done():
+            self._pushing = asyncio.create_task(self._push())
+
+    async def _push(self) -> RunInfo:
+        while self._dirty:
+            self._dirty = False
+            await self.update()
+        return self.info
+
+    def _begun(self, value: Value | None) -> Value:
+        if value is None:
+            raise UsageError('the run has not begun; use "async with" or await run.start() first')
+        return value
 
     def _check_active(self) -> None:
         if self._ended:

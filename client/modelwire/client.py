@@ -15,6 +15,7 @@ from modelwire.async_client import AsyncClient
 from modelwire.async_run import AsyncRun
 from modelwire.async_version import AsyncModelVersion, VersionFacts
 from modelwire.errors import ModelwireError, UsageError
+from modelwire.run_values import Config, Summary
 from modelwire.settings import Settings
 from modelwire.types import ArtifactInfo, Entry, Lineage, RegisteredModelInfo, RunInfo, TransferStats
 
@@ -100,6 +101,7 @@ class Run:
 
     def __init__(self, run: AsyncRun, owned: Client | None = None) -> None:
         self._async, self._owned = run, owned
+        run._value_changed = self._push_values  # type: ignore[method-assign]  # noqa: SLF001 - the same run, seen from a thread
 
     def start(self) -> Self:
         """Begins the run at the server; does nothing when it has begun."""
@@ -141,9 +143,18 @@ class Run:
         return self._async.project
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """Its inputs."""
+    def config(self) -> Config:
+        """Its inputs: a dictionary with attribute access, which the server sees at once."""
         return self._async.config
+
+    @property
+    def summary(self) -> Summary:
+        """Its results: a dictionary with attribute access, which the server sees at once."""
+        return self._async.summary
+
+    def update(self, name: str | None = None, notes: str | None = None, tags: Sequence[str] | None = None) -> RunInfo:
+        """Changes what is given about the run; see AsyncRun.update."""
+        return LOOP.run(self._async.update(name, notes, tags))
 
     @property
     def stats(self) -> TransferStats:
@@ -184,6 +195,9 @@ class Run:
             LOOP.run(self._async.finish(exit_code))
         finally:
             self._forget()
+
+    def _push_values(self) -> None:
+        LOOP.run(self._async.update())
 
     def _forget(self) -> None:
         _ACTIVE.forget(self)

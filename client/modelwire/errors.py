@@ -450,6 +450,12 @@ class UsageError(LocalError, RuntimeError):
     reason = "USAGE"
 
 
+class ConfigLockedError(LocalError, ValueError):
+    """Says that a value of a run's config is set already."""
+
+    reason = "CONFIG_LOCKED"
+
+
 class SettingsError(LocalError, ValueError):
     """Says that a setting has no usable value."""
 

@@ -100,6 +100,15 @@ def test_a_known_field_of_another_wire_type_is_passed_over_as_unknown() -> None:
     assert (bytes(chunk.digest), bytes(chunk.data)) == (b"", b"") == (generated.chunks[0].digest, generated.chunks[0].data)
 
 
+@pytest.mark.parametrize("last", [0x01, 0x02, 0x7F])
+def test_a_number_beyond_its_type_is_cut_as_protobuf_cuts_it(last: int) -> None:
+    number = b"\xff" * 9 + bytes([last])
+    message = b"\x0a\x16" + b"\x08" + number + b"\x10" + number
+    (generated,) = ReadBlobsResponse.FromString(message).pieces
+    (piece,) = decode_read_blobs(message)
+    assert (piece.range_index, piece.offset) == (generated.range_index, generated.offset)
+
+
 @pytest.mark.parametrize("decode", DECODERS, ids=["WriteChunksRequest", "ReadBlobsResponse"])
 @pytest.mark.parametrize("what", MALFORMED)
 def test_malformed_bytes_are_refused_outside_and_inside(decode: Callable[[bytes], object], what: str) -> None:
