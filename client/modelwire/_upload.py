@@ -1,14 +1,14 @@
-"""Sends files: read, cut and hash in one thread, ask what is missing, send it in a few calls at a time.
+"""Sends files: read, cut and hash in one thread; ask what is missing and send it, a few groups of chunks at a time.
 
-The stages are tied by queues of one element, so that memory is a constant whatever the size of the files: what is being
-hashed, what is being asked about, and two calls in flight.
+The two stages are tied by a queue of one element, so that memory is a constant whatever the size of the files: what is
+being read, what waits, and the groups under way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -23,10 +23,12 @@ from modelwire.errors import ChunkMissingError, ModelwireError, SourceChangedErr
 from modelwire.types import Entry, TransferStats
 from modelwire.wire import MIB, Buffer, Limits
 
-CALL_DATA = 24 * MIB
+CALL_DATA = 16 * MIB
 """Bytes of chunks in one WriteChunks call: what a cut can cost."""
 
-CALLS_IN_FLIGHT = 2
+SENDERS = 3
+"""Groups under way: one being asked about while two are on the wire."""
+
 _BATCH_DATA = 8 * MIB
 _BATCH_CHUNKS = 2048
 _BATCH_FILES = 512
@@ -60,6 +62,8 @@ class Uploader:
         self._blobs, self._executor, self._stats, self._advanced = blobs, executor, stats, advanced
         self._limits = Limits()
         self._known: set[bytes] = set()
+        self._gathered: list[Chunk] = []
+        self._gathered_size = 0
 
     async def send(self, sources: Sequence[SourceFile]) -> tuple[list[Entry], str]:
         """Makes all files durable at the blob service; returns their entries, and the receipt of the bundle.
@@ -71,10 +75,15 @@ class Uploader:
         files: list[_Hashed] = []
         async with task_group() as group:
             groups: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(1)
-            for _ in range(CALLS_IN_FLIGHT):
+            for _ in range(SENDERS):
                 group.create_task(self._send_groups(groups))
-            await self._find_groups(sources, files, groups)
-            for _ in range(CALLS_IN_FLIGHT):
+            async for batch in self._batches(sources):
+                files += batch.files
+                for some in self._group(batch):
+                    await groups.put(some)
+            if self._gathered:
+                await groups.put(self._gathered)
+            for _ in range(SENDERS):
                 await groups.put(None)
         blob_ids = await self._commit(files)
         entries = [
@@ -86,23 +95,21 @@ class Uploader:
         self._stats.size += sum(file.source.size for file in files)
         return entries, sealed.receipt
 
-    async def _find_groups(
-        self, sources: Sequence[SourceFile], files: list[_Hashed], groups: asyncio.Queue[list[Chunk] | None]
-    ) -> None:
-        """Reads the files, leaves out what the service has, and queues the rest in groups of one call each."""
-        group: list[Chunk] = []
-        size = 0
-        async for batch in self._batches(sources):
-            files += batch.files
-            for chunk in await self._missing(batch):
-                length = len(chunk[1])
-                if group and (size + length > CALL_DATA or len(group) >= self._limits.max_call_chunks):
-                    await groups.put(group)
-                    group, size = [], 0
-                group.append(chunk)
-                size += length
-        if group:
-            await groups.put(group)
+    def _group(self, batch: _Batch) -> Iterator[list[Chunk]]:
+        """Yields groups of chunks for one call each; what is left waits for the next batch."""
+        fresh = 0
+        for chunk in batch.chunks:
+            digest, size = chunk[0], len(chunk[1])
+            if digest in self._known:
+                continue
+            self._known.add(digest)
+            fresh += size
+            if self._gathered_size + size > CALL_DATA or len(self._gathered) >= self._limits.max_batch_items:
+                yield self._gathered
+                self._gathered, self._gathered_size = [], 0
+            self._gathered.append(chunk)
+            self._gathered_size += size
+        self._count_present(batch.size - fresh)
 
     async def _batches(self, sources: Sequence[SourceFile]) -> AsyncIterator[_Batch]:
         """Yields batches; the next one is read while the last one is worked on."""
@@ -118,31 +125,20 @@ class Uploader:
             following.exception()
             reading.close()  # closes the file that is open
 
-    async def _missing(self, batch: _Batch) -> list[Chunk]:
-        fresh = {digest: data for digest, data in batch.chunks if digest not in self._known}
-        self._known |= fresh.keys()
-        ids = list(fresh)
-        missing: set[bytes] = set()
-        for first in range(0, len(ids), self._limits.max_batch_items):
-            missing |= await self._blobs.find_missing(ids[first : first + self._limits.max_batch_items])
-        unsent = [(digest, data) for digest, data in fresh.items() if digest in missing]
-        present = batch.size - sum(len(data) for _, data in unsent)
-        self._stats.deduplicated_bytes += present
-        self._advanced(present)
-        return unsent
-
     async def _send_groups(self, groups: asyncio.Queue[list[Chunk] | None]) -> None:
         while (group := await groups.get()) is not None:
             await self._send_group(group)
 
     async def _send_group(self, group: list[Chunk]) -> None:
-        """Sends a group until all of it is durable; after a cut, what arrived is not sent again."""
+        """Sends what the service lacks of a group, until all of it is durable; what arrived before a cut is not sent again."""
         backoff = self._blobs.channel.backoff()
-        total = sum(len(data) for _, data in group)
-        while group:
+        unsent = await self._missing(group)
+        total = sum(len(data) for _, data in unsent)
+        self._count_present(sum(len(data) for _, data in group) - total)
+        while unsent:
             metadata = self._blobs.metadata
             try:
-                answer = await self._blobs.write_chunks(group, self._count_sent)
+                answer = await self._blobs.write_chunks(unsent, self._count_sent)
             except TicketExpiredError:
                 await self._blobs.renew_ticket(metadata)
             except ModelwireError as error:
@@ -150,12 +146,19 @@ class Uploader:
                     raise
                 await self._blobs.channel.pause(backoff, error)
             else:
-                self._stats.sent_chunks += len(group)
+                self._stats.sent_chunks += len(unsent)
                 self._stats.duplicate_bytes += answer.duplicate_bytes
                 break
-            missing = await self._blobs.find_missing([digest for digest, _ in group])
-            group = [chunk for chunk in group if chunk[0] in missing]
+            unsent = await self._missing(unsent)
         self._advanced(total)
+
+    async def _missing(self, group: list[Chunk]) -> list[Chunk]:
+        missing = await self._blobs.find_missing([digest for digest, _ in group])
+        return [chunk for chunk in group if chunk[0] in missing]
+
+    def _count_present(self, size: int) -> None:
+        self._stats.deduplicated_bytes += size
+        self._advanced(size)
 
     def _count_sent(self, size: int) -> None:
         self._stats.sent_bytes += size

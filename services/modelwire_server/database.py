@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,6 +88,31 @@ class Database:
         """Closes all connections."""
         await self._readers.dispose()
         await self._writer.dispose()
+
+
+class DatabaseLoop:
+    """Is an event loop in a thread of its own, for a database beside streams of data.
+
+    A transaction hops between loop and driver a dozen times; on a loop that also carries streams every hop waits for a
+    few MiB to be copied. Here it hops among its own, and the caller waits once.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="modelwire-database", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Coroutine[Any, Any, Item]) -> Item:
+        """Runs `work` on this loop; from this loop itself, simply awaits it."""
+        if asyncio.get_running_loop() is self._loop:
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def _engine(url: str, begin: str, pool_size: int) -> AsyncEngine:

@@ -44,7 +44,7 @@ class ChunkStore:
 
     def __init__(self, store: PackStore, database: Database, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._store, self._database = store, database
+        self._store = store
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="modelwire-blob")
         self.index = ChunkIndex(database)
         self._writer = ChunkWriter(store, self.index, self._executor, self.limits)
@@ -52,7 +52,7 @@ class ChunkStore:
 
     async def open(self) -> None:
         """Migrates the index and brings it and the packs into agreement. To be called once, before any other call."""
-        await self._database.migrate(_MIGRATIONS)
+        await self.index.open(_MIGRATIONS)
         await self._reconcile()
 
     async def close(self) -> None:
@@ -60,7 +60,7 @@ class ChunkStore:
         await self._writer.close()
         self._executor.shutdown()
         self._store.shutdown()
-        await self._database.close()
+        await self.index.close()
 
     async def find_missing(self, domain: str, digests: Sequence[bytes]) -> list[bytes]:
         """Returns the chunk ids that the domain lacks, in the order asked; the others are protected from now on."""

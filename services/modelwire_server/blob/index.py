@@ -5,9 +5,11 @@ A row is written only after its bytes are durable, so that a row is a promise (i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modelwire.digests import DIGEST_SIZE
 from modelwire.errors import BlobNotFoundError, BundleNotFoundError, TicketScopeError
 from modelwire_server.blob.tables import blobs, bundle_blobs, bundles, chunks, domains, packs, recipe_pages
-from modelwire_server.database import Database, batches, now_micros
+from modelwire_server.database import Database, DatabaseLoop, batches, now_micros
 
 GRACE_MICROS = 24 * 3600 * 1_000_000
 """How long an answer of "present" protects from collection."""
@@ -29,6 +31,9 @@ _FRESH_MICROS = GRACE_MICROS // 4
 _BLOB_COLUMNS = (blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.chunk_count)
 
 Recipe = Sequence[tuple[bytes, int]]
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 
 class Location(NamedTuple):
@@ -68,13 +73,36 @@ class NewChunk:
     size: int
 
 
+def _on_its_loop(
+    method: Callable[Concatenate[ChunkIndex, Given], Coroutine[Any, Any, Answer]],
+) -> Callable[Concatenate[ChunkIndex, Given], Coroutine[Any, Any, Answer]]:
+    """Runs a method of the index on the index's own loop, whichever loop calls it."""
+
+    @wraps(method)
+    async def call(self: ChunkIndex, *given: Given.args, **named: Given.kwargs) -> Answer:
+        return await self.loop.run(method(self, *given, **named))
+
+    return cast("Callable[Concatenate[ChunkIndex, Given], Coroutine[Any, Any, Answer]]", call)
+
+
 class ChunkIndex:
-    """Reads and writes the index."""
+    """Reads and writes the index, on an event loop of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._domains: dict[str, int] = {}
+        self.loop = DatabaseLoop()
 
+    async def open(self, migrations: Path) -> None:
+        """Brings the schema up to date."""
+        await self.loop.run(self._database.migrate(migrations))
+
+    async def close(self) -> None:
+        """Closes the database, and ends the loop."""
+        await self.loop.run(self._database.close())
+        self.loop.close()
+
+    @_on_its_loop
     async def domain_id(self, name: str) -> int:
         """Returns the row of a domain, which comes into being on first use."""
         if name not in self._domains:
@@ -88,6 +116,7 @@ class ChunkIndex:
 
     # ── Chunks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @_on_its_loop
     async def present(self, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, int]:
         """Returns the sizes of those chunks that the domain has, and protects them for the grace period."""
         async with self._database.read() as connection:
@@ -123,6 +152,7 @@ class ChunkIndex:
                     stale.append(digest)
         return found, stale
 
+    @_on_its_loop
     async def add_chunks(self, new: Sequence[NewChunk]) -> set[int]:
         """Writes the rows of durable chunks in one transaction; returns the places in `new` of those that were there."""
         duplicates: set[int] = set()
@@ -185,11 +215,13 @@ class ChunkIndex:
         assert row is not None
         return int(row)
 
+    @_on_its_loop
     async def seal_pack(self, pack: PackRow, size: int) -> None:
         """Records the final size of a pack."""
         async with self._database.write() as connection:
             await connection.execute(update(packs).where(packs.c.id == pack.row_id).values(sealed_size=size))
 
+    @_on_its_loop
     async def locate(self, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, Location]:
         """Returns where chunks lie; those without a row are left out."""
         found: dict[bytes, Location] = {}
@@ -203,6 +235,7 @@ class ChunkIndex:
                 found |= {digest: Location(pack, offset, size) for digest, pack, offset, size in rows}
         return found
 
+    @_on_its_loop
     async def mark_damaged(self, domain_id: int, digests: Sequence[bytes]) -> None:
         """Marks chunks as damaged: absent to writers, so that the next upload of the same bytes mends them."""
         async with self._database.write() as connection:
@@ -213,6 +246,7 @@ class ChunkIndex:
 
     # ── Blobs and bundles ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    @_on_its_loop
     async def add_blobs(self, domain_id: int, new: Sequence[tuple[bytes, int, Recipe]]) -> None:
         """Writes (blob id, size, recipe) in one transaction; blobs that were there are protected instead."""
         async with self._database.write() as connection:
@@ -240,11 +274,13 @@ class ChunkIndex:
                 for some in batches(pages, 100):
                     await connection.execute(insert(recipe_pages), some)
 
+    @_on_its_loop
     async def blobs_of(self, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, StoredBlob]:
         """Returns those blobs that the domain has."""
         async with self._database.read() as connection:
             return await _find_blobs(connection, domain_id, digests)
 
+    @_on_its_loop
     async def seal_bundle(self, domain_id: int, digest: bytes, blob_ids: Sequence[bytes]) -> int:
         """Writes a bundle of distinct blobs, in one transaction; returns the sum of their sizes.
 
@@ -268,6 +304,7 @@ class ChunkIndex:
                 await connection.execute(insert(bundle_blobs), [{"bundle_id": row_id, "blob_id": blob} for blob in batch])
         return size
 
+    @_on_its_loop
     async def bundle_row(self, domain_id: int, digest: bytes) -> int:
         """Returns the row of a bundle; raises BundleNotFoundError when the domain lacks it."""
         async with self._database.read() as connection:
@@ -278,6 +315,7 @@ class ChunkIndex:
             raise BundleNotFoundError(f"no bundle {digest.hex()}", bundle=digest.hex())
         return int(found)
 
+    @_on_its_loop
     async def blobs_in_bundle(self, bundle_row: int, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, StoredBlob]:
         """Returns blobs of a bundle.
 
@@ -304,6 +342,7 @@ class ChunkIndex:
 
     # ── Recipes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @_on_its_loop
     async def whole_recipes(self, blob_rows: Sequence[int]) -> dict[int, Recipe]:
         """Returns recipes by blob row; meant for blobs of few chunks. A blob of none is left out."""
         found: dict[int, list[tuple[bytes, int]]] = {}
@@ -318,6 +357,7 @@ class ChunkIndex:
                     found.setdefault(blob_row, []).extend(_unpack_recipe(page))
         return dict(found)
 
+    @_on_its_loop
     async def page_at(self, blob_row: int, offset: int) -> tuple[int, Recipe]:
         """Returns (start, recipe page) of the page that holds the byte at `offset`."""
         async with self._database.read() as connection:
@@ -332,6 +372,7 @@ class ChunkIndex:
 
     # ── Packs at start ────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @_on_its_loop
     async def pack_rows(self) -> list[tuple[PackRow, int]]:
         """Returns all packs, each with the end of its last acknowledged byte."""
         end = (
@@ -346,6 +387,7 @@ class ChunkIndex:
             rows = await connection.execute(select(packs.c.name, packs.c.id, packs.c.sealed_size))
             return [(PackRow(name, row_id, sealed), ends.get(row_id, sealed or 0)) for name, row_id, sealed in rows]
 
+    @_on_its_loop
     async def mark_lost(self, pack: PackRow, from_offset: int) -> int:
         """Marks the chunks of a pack that reach beyond `from_offset` as damaged; returns how many."""
         async with self._database.write() as connection:
