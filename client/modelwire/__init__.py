@@ -16,10 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelwire import errors
+    from modelwire.artifact import Artifact
     from modelwire.async_client import AsyncClient
     from modelwire.async_run import AsyncRun
     from modelwire.async_version import AsyncModelVersion
-    from modelwire.client import Client, ModelVersion, Run, active_run, finish, init, link_model, log_model, use_model
+    from modelwire.client import (
+        Client,
+        ModelVersion,
+        Run,
+        active_run,
+        finish,
+        init,
+        link_artifact,
+        link_model,
+        log_artifact,
+        log_model,
+        use_artifact,
+        use_model,
+    )
     from modelwire.errors import ModelwireError
     from modelwire.settings import Settings
     from modelwire.types import (
@@ -36,6 +50,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Artifact",
     "ArtifactInfo",
     "AsyncClient",
     "AsyncModelVersion",
@@ -58,8 +73,11 @@ __all__ = [
     "errors",
     "finish",
     "init",
+    "link_artifact",
     "link_model",
+    "log_artifact",
     "log_model",
+    "use_artifact",
     "use_model",
 ]
 
@@ -67,7 +85,21 @@ _HOMES = {
     "async_client": ("AsyncClient",),
     "async_run": ("AsyncRun",),
     "async_version": ("AsyncModelVersion",),
-    "client": ("Client", "ModelVersion", "Run", "active_run", "finish", "init", "link_model", "log_model", "use_model"),
+    "client": (
+        "Client",
+        "ModelVersion",
+        "Run",
+        "active_run",
+        "finish",
+        "init",
+        "link_artifact",
+        "link_model",
+        "log_artifact",
+        "log_model",
+        "use_artifact",
+        "use_model",
+    ),
+    "artifact": ("Artifact",),
     "errors": ("ModelwireError",),
     "settings": ("Settings",),
     "types": (

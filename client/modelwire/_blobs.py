@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from modelwire._channel import Metadata, ServiceChannel, Tickets
 from modelwire.api.blob.v1 import blob_service_pb2 as pb
@@ -21,6 +21,8 @@ from modelwire.wire import (
 )
 
 Recipe = Sequence[tuple[bytes, int]]
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Blobs:
         for item in answer.rejected:
             raise error_for("INVALID_ARGUMENT", item.reason, item.message, dict(item.facts))
         return WriteAnswer(answer.accepted_bytes, answer.duplicate_bytes)
+
+    async def repeat(self, attempt: Callable[[Metadata], Awaitable[Answer]]) -> Answer:
+        """Makes attempts until one succeeds, with a fresh ticket when one has expired."""
+        return await self.channel.repeat(attempt, self._tickets)
 
     @property
     def metadata(self) -> Metadata:

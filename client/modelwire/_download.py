@@ -74,7 +74,7 @@ class _Fetch:
 
     @property
     def digest(self) -> bytes:
-        return bytes.fromhex(self.entry.digest.removeprefix("blake3:"))
+        return self.entry.content
 
 
 class _Wanted(NamedTuple):
@@ -134,7 +134,7 @@ class Downloader:
         """Takes what the target or the cache has; returns the rest."""
         lacking = []
         for entry in entries:
-            digest = bytes.fromhex(entry.digest.removeprefix("blake3:"))
+            digest = entry.content
             there = target.digest_of(entry.path, entry.size) == digest
             if not there and self._cache is not None and (cached := self._cache.find(digest, entry.size)):
                 try:

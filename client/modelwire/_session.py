@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from modelwire._blobs import Blobs
 from modelwire._cache import ContentCache
@@ -18,8 +19,11 @@ from modelwire._progress import progress
 from modelwire._scan import SourceFile, scan
 from modelwire._upload import Uploader
 from modelwire.memory import keep_large_buffers
+from modelwire.remote_file import AsyncRemoteFile
 from modelwire.settings import Settings
 from modelwire.types import Entry, TransferStats, VersionInfo
+
+Answer = TypeVar("Answer")
 
 THREADS = 3
 """Worker threads that read, hash and write. More than one per stream costs speed on few cores."""
@@ -61,14 +65,19 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(self._executor, scan, path)
 
     async def upload(
-        self, sources: Sequence[SourceFile], name: str, ticket: TicketInfo, renew: Callable[[], Awaitable[TicketInfo]]
+        self,
+        sources: Sequence[SourceFile],
+        kept: Sequence[Entry],
+        name: str,
+        ticket: TicketInfo,
+        renew: Callable[[], Awaitable[TicketInfo]],
     ) -> tuple[list[Entry], str, TransferStats]:
         """Makes files durable at the blob service; returns their entries, the receipt, and what it took."""
         stats = TransferStats()
         total = sum(source.size for source in sources)
         with progress(f"log {name}", total, quiet=self.settings.quiet) as advanced:
             uploader = Uploader(self._blobs(ticket, renew), self._executor, stats, advanced)
-            entries, receipt = await uploader.send(sources)
+            entries, receipt = await uploader.send(sources, kept)
         return entries, receipt, stats
 
     async def fetch(
@@ -80,6 +89,23 @@ class Session:
     ) -> TransferStats:
         """Puts the files of a version below `root`; returns what it took."""
         stats = TransferStats()
+        cache = await asyncio.get_running_loop().run_in_executor(self._executor, self._open_cache)
+        with progress(f"use {version.source.name}", sum(e.size for e in entries), quiet=self.settings.quiet) as advanced:
+            blobs = await self._reading(version, ticket)
+            await Downloader(blobs, cache, self._executor, stats, advanced).fetch(entries, root)
+        return stats
+
+    async def open(self, version: VersionInfo, entry: Entry) -> AsyncRemoteFile:
+        """Opens a file of a version over the network."""
+        blobs = await self._reading(version, None)
+        [recipe] = await blobs.recipes([entry.blob_id])
+        return AsyncRemoteFile(blobs, entry, recipe)
+
+    async def in_thread(self, work: Callable[..., Answer], *args: object) -> Answer:
+        """Runs what blocks in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+    async def _reading(self, version: VersionInfo, ticket: TicketInfo | None) -> Blobs:
         where, reference = Where(version.place.entity, version.place.project), version.place.qualified_name
 
         async def renew() -> TicketInfo:
@@ -87,11 +113,7 @@ class Session:
             assert fresh is not None
             return fresh
 
-        cache = await asyncio.get_running_loop().run_in_executor(self._executor, self._open_cache)
-        with progress(f"use {version.source.name}", sum(e.size for e in entries), quiet=self.settings.quiet) as advanced:
-            blobs = self._blobs(ticket or await renew(), renew)
-            await Downloader(blobs, cache, self._executor, stats, advanced).fetch(entries, root)
-        return stats
+        return self._blobs(ticket or await renew(), renew)
 
     def _blobs(self, ticket: TicketInfo, renew: Callable[[], Awaitable[TicketInfo]]) -> Blobs:
         async def renewed() -> str:

@@ -65,8 +65,12 @@ class Uploader:
         self._gathered: list[Chunk] = []
         self._gathered_size = 0
 
-    async def send(self, sources: Sequence[SourceFile]) -> tuple[list[Entry], str]:
-        """Makes all files durable at the blob service; returns their entries, and the receipt of the bundle.
+    async def send(self, sources: Sequence[SourceFile], kept: Sequence[Entry] = ()) -> tuple[list[Entry], str]:
+        """Makes all files durable at the blob service; returns all entries, and the receipt of their bundle.
+
+        Args:
+            sources: The files to read.
+            kept: Entries of an earlier version that go into the bundle as they are.
 
         Raises:
             SourceChangedError: A file changed while it was read; never a mixture of two contents.
@@ -90,9 +94,12 @@ class Uploader:
             Entry(file.source.path, file.source.size, file.digest, blob_id)
             for file, blob_id in zip(files, blob_ids, strict=True)
         ]
-        sealed = await self._blobs.seal_bundle(list(dict.fromkeys(blob_ids)), self._limits.max_batch_items)
-        self._stats.files += len(files)
-        self._stats.size += sum(file.source.size for file in files)
+        entries += kept
+        distinct = list(dict.fromkeys(entry.blob_id for entry in entries))
+        sealed = await self._blobs.seal_bundle(distinct, self._limits.max_batch_items)
+        self._stats.files += len(entries)
+        self._stats.size += sum(entry.size for entry in entries)
+        self._stats.deduplicated_bytes += sum(entry.size for entry in kept)
         return entries, sealed.receipt
 
     def _group(self, batch: _Batch) -> Iterator[list[Chunk]]:

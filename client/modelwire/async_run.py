@@ -10,15 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from modelwire._catalog import Description
 from modelwire._messages import TicketInfo, Where
 from modelwire._scan import SourceFile
 from modelwire._session import Session
 from modelwire._values import json_object
+from modelwire.artifact import Artifact
 from modelwire.async_version import AsyncModelVersion
-from modelwire.errors import ModelwireError, TargetPathError, UsageError
-from modelwire.names import alias_list, check_artifact_name, check_type, default_model_name
+from modelwire.digests import manifest_digest
+from modelwire.errors import ModelPathError, ModelwireError, TargetPathError, UsageError
+from modelwire.names import REGISTRY_PROJECT, alias_list, check_artifact_name, check_type, default_model_name
 from modelwire.run_values import Config, Summary
-from modelwire.types import RunInfo, TransferStats
+from modelwire.types import Entry, RunInfo, TransferStats
 
 Value = TypeVar("Value")
 
@@ -165,6 +168,73 @@ class AsyncRun:
         artifact = self._model_name(path, name)
         return await self._log(await self._session.scan(path), artifact, names)
 
+    async def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name that users of W&B know
+        aliases: Sequence[str] | str | None = None,
+        tags: Sequence[str] = (),
+    ) -> AsyncModelVersion:
+        """Publishes what an `Artifact` gathered, or a file or folder, as the next version; any type is allowed.
+
+        Args:
+            artifact_or_path: What to log.
+            name, type: The artifact and its type; needed with a path only, the type is "unspecified" by default.
+            aliases: Aliases besides `latest`.
+            tags: Words to find the version by.
+
+        Raises:
+            TypeMismatchError: The artifact exists with another type; also an AssertionError.
+        """
+        names = alias_list(aliases)
+        if isinstance(artifact_or_path, Artifact):
+            artifact = artifact_or_path
+            sources, kept = artifact.sources, artifact.kept
+        else:
+            artifact = Artifact(self._model_name(artifact_or_path, name), type or "unspecified")
+            sources, kept = await self._session.scan(artifact_or_path), []
+        if not sources and not kept:
+            raise ModelPathError(f"artifact {artifact.name!r} has no file; add one first")
+        said = Description(artifact.description or "", json_object(artifact.metadata, "metadata"), tuple(tags))
+        version = await self._log(sources, artifact.name, names, artifact.type, kept=kept, description=said)
+        artifact.discard_drafts()
+        return version
+
+    async def use_artifact(
+        self,
+        name_or_artifact: str | AsyncModelVersion,
+        type: str | None = None,  # noqa: A002 - the name that users of W&B know
+    ) -> AsyncModelVersion:
+        """Records a version of any type as an input of the run and returns its handle; `download` fetches it.
+
+        Raises:
+            NotFoundError: Something in the name does not exist; also a LookupError.
+            TypeMismatchError: The version is of another type than `type`; also an AssertionError.
+        """
+        self._check_active()
+        name = name_or_artifact if isinstance(name_or_artifact, str) else name_or_artifact.qualified_name
+        info, _ = await self._session.catalog.use_version(self._where, name, run_id=self.id, type_=type or "")
+        return AsyncModelVersion(self._session, info)
+
+    async def link_artifact(
+        self, artifact: str | AsyncModelVersion, target_path: str, aliases: Sequence[str] | str | None = None
+    ) -> AsyncModelVersion:
+        """Links a version of any type to a registered model; returns the link.
+
+        Args:
+            artifact: The version, or its reference.
+            target_path: `name`, `registry/name`, `model-registry/name` or `entity/model-registry/name`.
+            aliases: Aliases of the link.
+        """
+        self._check_active()
+        reference = artifact if isinstance(artifact, str) else artifact.qualified_name
+        entity, target = _split_target(target_path, self.entity)
+        link, created = await self._session.catalog.link_version(
+            self._where, reference, target, entity=entity, aliases=alias_list(aliases), run_id=self.id
+        )
+        return AsyncModelVersion(self._session, link, created=created)
+
     async def use_model(self, name: str) -> Path:
         """Records a model as an input of the run, downloads it, checks every byte, and returns where it is.
 
@@ -241,7 +311,14 @@ class AsyncRun:
         self._info = await self._session.catalog.finish_run(self._where, self.id, state)
 
     async def _log(
-        self, sources: Sequence[SourceFile], name: str, aliases: Sequence[str], type_: str = MODEL_TYPE
+        self,
+        sources: Sequence[SourceFile],
+        name: str,
+        aliases: Sequence[str],
+        type_: str = MODEL_TYPE,
+        *,
+        kept: Sequence[Entry] = (),
+        description: Description | None = None,
     ) -> AsyncModelVersion:
         """Uploads files and publishes them: bytes first, names last."""
         self._check_active()
@@ -255,8 +332,12 @@ class AsyncRun:
             assert again.ticket is not None
             return again.ticket
 
-        entries, receipt, stats = await self._session.upload(sources, name, draft.ticket, renew)
-        info, created = await catalog.commit_version(draft.id, entries, receipt, aliases=aliases)
+        entries, receipt, stats = await self._session.upload(sources, kept, name, draft.ticket, renew)
+        # The digest guards against a manifest that is cut on its way: a cut stream looks like a shorter one.
+        digest = await self._session.in_thread(manifest_digest, [(entry.path, entry.digest) for entry in entries])
+        info, created = await catalog.commit_version(
+            draft.id, entries, receipt, aliases=aliases, manifest_digest=digest, description=description
+        )
         self.stats.add(stats)
         return AsyncModelVersion(self._session, info, stats=stats, created=created)
 
@@ -300,6 +381,16 @@ class AsyncRun:
                 await self._session.catalog.update_run(self._where, self.id)
             except ModelwireError:  # the calls that matter will say so themselves
                 continue
+
+
+def _split_target(path: str, entity: str) -> tuple[str, str]:
+    *front, name = path.split("/")
+    check_artifact_name(name, "registered model name")
+    if front in ([], ["registry"], [REGISTRY_PROJECT]):
+        return entity, name
+    if len(front) == 2 and front[1] in {"registry", REGISTRY_PROJECT} and front[0]:  # noqa: PLR2004 - entity and registry
+        return front[0], name
+    raise TargetPathError(f"{path!r} is not the path of a registered model: [[entity/]{REGISTRY_PROJECT}/]name")
 
 
 def _check_target(name: str) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from modelwire._folder import TargetFolder
 from modelwire._messages import Where
 from modelwire._session import Session
-from modelwire.errors import EntryNotFoundError
+from modelwire.artifact import Artifact
+from modelwire.errors import ContentChangedError, EntryNotFoundError
 from modelwire.names import alias_list
+from modelwire.remote_file import AsyncRemoteFile
 from modelwire.types import Entry, RunInfo, TransferStats, VersionInfo
 
 
@@ -181,10 +185,47 @@ class AsyncModelVersion(VersionFacts):
         Raises:
             DataDamagedError: Stored bytes are gone or changed; no such file is put there.
         """
-        folder = Path(root) if root is not None else self._session.settings.artifact_dir / self.source_name
+        folder = self._folder(root)
         entries = await self.files(path_prefix)
         self.stats.add(await self._session.fetch(self._info, entries, folder, None))
         return folder / entries[0].path if self.file_count == 1 else folder
+
+    async def open(self, path: str) -> AsyncRemoteFile:
+        """Opens a file of the version over the network: readable, seekable, every chunk checked.
+
+        Raises:
+            EntryNotFoundError: There is no such file; also a KeyError.
+        """
+        return await self._session.open(self._info, await self.get_entry(path))
+
+    async def verify(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Checks that the files below `root` are the version's, every byte; files that it does not have do not matter.
+
+        Raises:
+            ContentChangedError: One is missing or changed; also a ValueError.
+        """
+        folder = self._folder(root)
+        wrong = await self._session.in_thread(_changed_files, folder, await self.files())
+        if wrong:
+            shown = ", ".join(map(repr, wrong[:5])) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")  # noqa: PLR2004
+            raise ContentChangedError(f"{folder} is not {self.name}: {shown} missing or changed", path=wrong[0])
+
+    async def checkout(self, root: str | os.PathLike[str] | None = None) -> Path:
+        """Makes the folder `root` hold the version and nothing else; returns it. Other files below it are removed."""
+        folder = self._folder(root)
+        entries = await self.files()
+        await self._session.in_thread(_remove_others, folder, {entry.path for entry in entries})
+        self.stats.add(await self._session.fetch(self._info, entries, folder, None))
+        return folder
+
+    async def new_draft(self) -> Artifact:
+        """Returns a builder that holds the version's files, to change some and log it as the next version.
+
+        What stays is neither downloaded nor uploaded again.
+        """
+        draft = Artifact(self._info.source.collection, self.type, self.description, self.metadata)
+        draft.keep(await self.files())
+        return draft
 
     async def update(
         self,
@@ -250,6 +291,32 @@ class AsyncModelVersion(VersionFacts):
             if not token:
                 return found
 
+    def _folder(self, root: str | os.PathLike[str] | None) -> Path:
+        return Path(root) if root is not None else self._session.settings.artifact_dir / self.source_name
+
     @property
     def _here(self) -> Where:
         return Where(self.entity, self.project)
+
+
+def _changed_files(root: Path, entries: Sequence[Entry]) -> list[str]:
+    """Returns the paths of entries that are not below `root` as they should be."""
+    if not root.is_dir():
+        return [entry.path for entry in entries]
+    folder = TargetFolder(root)
+    try:
+        return [entry.path for entry in entries if folder.digest_of(entry.path, entry.size) != entry.content]
+    finally:
+        folder.close()
+
+
+def _remove_others(root: Path, wanted: AbstractSet[str]) -> None:
+    """Removes what is below `root` and not wanted, links as links, and folders that become empty."""
+    for here, folders, files in os.walk(root, topdown=False):
+        for name in (*files, *folders):
+            path = Path(here, name)
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.is_symlink() or path.relative_to(root).as_posix() not in wanted:
+                path.unlink()

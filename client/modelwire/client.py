@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from modelwire._loop import LOOP
+from modelwire.artifact import Artifact
 from modelwire.async_client import AsyncClient
 from modelwire.async_run import AsyncRun
 from modelwire.async_version import AsyncModelVersion, VersionFacts
 from modelwire.errors import ModelwireError, UsageError
+from modelwire.remote_file import RemoteFile
 from modelwire.run_values import Config, Summary
 from modelwire.settings import Settings
 from modelwire.types import ArtifactInfo, Entry, Lineage, RegisteredModelInfo, RunInfo, TransferStats
@@ -56,6 +58,23 @@ class ModelVersion(VersionFacts):
     def download(self, root: str | os.PathLike[str] | None = None, path_prefix: str = "") -> Path:
         """Puts the files below `root`; see AsyncModelVersion.download."""
         return LOOP.run(self._async.download(root, path_prefix))
+
+    def open(self, path: str) -> RemoteFile:
+        """Opens a file of the version over the network; see AsyncModelVersion.open."""
+        remote = LOOP.run(self._async.open(path))
+        return RemoteFile(remote, lambda file, size: LOOP.run(file.read(size)))
+
+    def verify(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Checks that the files below `root` are the version's; see AsyncModelVersion.verify."""
+        LOOP.run(self._async.verify(root))
+
+    def checkout(self, root: str | os.PathLike[str] | None = None) -> Path:
+        """Makes the folder `root` hold the version and nothing else; see AsyncModelVersion.checkout."""
+        return LOOP.run(self._async.checkout(root))
+
+    def new_draft(self) -> Artifact:
+        """Returns a builder that holds the version's files; see AsyncModelVersion.new_draft."""
+        return LOOP.run(self._async.new_draft())
 
     def update(
         self,
@@ -167,6 +186,31 @@ class Run:
         """Uploads a file or folder and publishes it as the next version of `name`; see AsyncRun.log_model."""
         return ModelVersion(LOOP.run(self._async.log_model(path, name, aliases)))
 
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name that users of W&B know
+        aliases: Sequence[str] | str | None = None,
+        tags: Sequence[str] = (),
+    ) -> ModelVersion:
+        """Publishes what an `Artifact` gathered, or a file or folder; see AsyncRun.log_artifact."""
+        return ModelVersion(LOOP.run(self._async.log_artifact(artifact_or_path, name, type, aliases, tags)))
+
+    def use_artifact(
+        self,
+        name_or_artifact: str | ModelVersion,
+        type: str | None = None,  # noqa: A002 - the name that users of W&B know
+    ) -> ModelVersion:
+        """Records a version of any type as an input of the run; see AsyncRun.use_artifact."""
+        return ModelVersion(LOOP.run(self._async.use_artifact(_reference(name_or_artifact), type)))
+
+    def link_artifact(
+        self, artifact: str | ModelVersion, target_path: str, aliases: Sequence[str] | str | None = None
+    ) -> ModelVersion:
+        """Links a version of any type to a registered model; see AsyncRun.link_artifact."""
+        return ModelVersion(LOOP.run(self._async.link_artifact(_reference(artifact), target_path, aliases)))
+
     def use_model(self, name: str) -> Path:
         """Records a model as an input, downloads it and returns where it is; see AsyncRun.use_model."""
         return LOOP.run(self._async.use_model(name))
@@ -203,6 +247,10 @@ class Run:
         _ACTIVE.forget(self)
         if self._owned is not None:
             self._owned.close()
+
+
+def _reference(version: str | ModelVersion) -> str:
+    return version if isinstance(version, str) else version.qualified_name
 
 
 class Client:
@@ -397,6 +445,30 @@ def link_model(
 ) -> ModelVersion:
     """Links a model under the active run; see Run.link_model."""
     return active_run().link_model(path, registered_model_name, name, aliases)
+
+
+def log_artifact(
+    artifact_or_path: Artifact | str | os.PathLike[str],
+    name: str | None = None,
+    type: str | None = None,  # noqa: A002 - the name that users of W&B know
+    aliases: Sequence[str] | str | None = None,
+    tags: Sequence[str] = (),
+) -> ModelVersion:
+    """Logs an artifact under the active run; see Run.log_artifact."""
+    return active_run().log_artifact(artifact_or_path, name, type, aliases, tags)
+
+
+def use_artifact(
+    name_or_artifact: str | ModelVersion,
+    type: str | None = None,  # noqa: A002 - the name that users of W&B know
+) -> ModelVersion:
+    """Uses an artifact under the active run; see Run.use_artifact."""
+    return active_run().use_artifact(name_or_artifact, type)
+
+
+def link_artifact(artifact: str | ModelVersion, target_path: str, aliases: Sequence[str] | str | None = None) -> ModelVersion:
+    """Links an artifact under the active run; see Run.link_artifact."""
+    return active_run().link_artifact(artifact, target_path, aliases)
 
 
 def finish(exit_code: int | None = None) -> None:

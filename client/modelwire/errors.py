@@ -450,6 +450,18 @@ class UsageError(LocalError, RuntimeError):
     reason = "USAGE"
 
 
+class PathTakenError(LocalError, ValueError):
+    """Says that a path of an artifact has other content already."""
+
+    reason = "PATH_TAKEN"
+
+
+class ContentChangedError(LocalError, ValueError):
+    """Says that files on disk are not what a version holds."""
+
+    reason = "CONTENT_CHANGED"
+
+
 class ConfigLockedError(LocalError, ValueError):
     """Says that a value of a run's config is set already."""
 

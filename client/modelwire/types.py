@@ -124,6 +124,11 @@ class Entry:
     digest: str
     blob_id: bytes = field(repr=False)
 
+    @property
+    def content(self) -> bytes:
+        """The digest as 32 bytes."""
+        return bytes.fromhex(self.digest.removeprefix("blake3:"))
+
 
 @dataclass(frozen=True)
 class LineageNode:

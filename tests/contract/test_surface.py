@@ -15,6 +15,7 @@ from modelwire import _blobs, _catalog, client
 from modelwire.api.blob.v1 import blob_service_pb2
 from modelwire.api.metadata.v1 import artifact_service_pb2, lineage_service_pb2, registry_service_pb2, run_service_pb2
 
+CALLS = [f"{verb}_{what}" for verb in ("link", "log", "use") for what in ("artifact", "model")]
 TWINS = [
     (modelwire.AsyncClient, modelwire.Client),
     (modelwire.AsyncRun, modelwire.Run),
@@ -92,7 +93,7 @@ def test_the_two_clients_are_made_alike() -> None:
     assert signature(modelwire.Client.__init__) == signature(modelwire.AsyncClient.__init__)
 
 
-@pytest.mark.parametrize("name", ["finish", "link_model", "log_model", "use_model"])
+@pytest.mark.parametrize("name", ["finish", *CALLS])
 def test_a_function_of_the_module_is_the_method_of_the_active_run(name: str) -> None:
     of_run = [part for part in signature(getattr(modelwire.Run, name)) if part[0] != "self"]
     assert signature(getattr(modelwire, name)) == of_run
@@ -114,7 +115,7 @@ def test_every_public_method_has_a_docstring(cls: type) -> None:
 def test_every_public_function_of_the_blocking_module_has_a_docstring() -> None:
     functions = inspect.getmembers(client, inspect.isfunction)
     own = {name: value for name, value in functions if value.__module__ == client.__name__ and not name.startswith("_")}
-    assert set(own) == {"init", "active_run", "log_model", "use_model", "link_model", "finish"}
+    assert set(own) == {"init", "active_run", "finish", *CALLS}
     assert [name for name, value in own.items() if not (value.__doc__ or "").strip()] == []
 
 

@@ -19,6 +19,9 @@ from modelwire_server.rpc.paging import PageToken, page_size
 
 DEFAULT_PAGE, MAX_PAGE = 50, 1000
 DEFAULT_NODES, MAX_NODES = 200, 1000
+MAX_WALK = 100_000
+"""Nodes that a walk goes over at most, whatever a page token says."""
+
 DEFAULT_DEPTH, MAX_DEPTH = 10, 100
 
 
@@ -36,6 +39,7 @@ class LineageServicer:
             start = await self._start(connection, request)
             token = PageToken("lineage", start, request.direction, depth)
             [seen] = token.read(request.page_token, int) or [0]
+            seen = min(seen, MAX_WALK)
             # A walk has no key to go on from: the nodes of earlier pages are found again, a few queries a level.
             found = await lineage.walk(connection, start, convert.direction(request.direction), depth, seen + size)
             fresh = list(found.nodes)[seen:]
