@@ -10,8 +10,9 @@ import asyncio
 import os
 import random
 import secrets
+import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from modelwire.wire import MIB, PieceFrame
 
 Answer = TypeVar("Answer")
 
-STREAMS = 2
+STREAMS = 3
 SEGMENT = 64 * MIB
 """Bytes of one call for a large file."""
 
@@ -43,7 +44,8 @@ _ROUND_DATA = 512 * MIB
 _RESUME_FROM = 4 * MIB
 _BUSY_SECONDS = (0.02, 0.2)
 _CALL_RANGES = 1024
-_HASH_AHEAD = MIB
+_HASH_AHEAD = 3
+"""Chunks of the whole file's hash that one message may catch up with."""
 
 
 class _Place(NamedTuple):
@@ -66,11 +68,12 @@ class _Fetch:
     places: list[_Place] = field(default_factory=list)
     by_offset: dict[int, int] = field(default_factory=dict)
     """The number of the chunk that begins at an offset."""
-    missing: int = 0
-    """Chunks still to come."""
+    written: bytearray = field(default_factory=bytearray)
+    """For each chunk, whether it is in the part and right."""
     hasher: blake3 = field(default_factory=blake3)
     hashed: int = 0
-    """How many bytes from the start went into `hasher`."""
+    """How many chunks from the start went into `hasher`."""
+    hashing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def digest(self) -> bytes:
@@ -210,7 +213,7 @@ class Downloader:
                 fetch.by_offset[offset] = len(fetch.places)
                 fetch.places.append(_Place(digest, offset, size))
                 offset += size
-            fetch.missing = len(recipe)
+            fetch.written = bytearray(len(recipe))
 
     def _resume(self, fetches: Sequence[_Fetch]) -> list[_Wanted]:
         """Finds what earlier attempts left in the parts; returns what is still to come."""
@@ -222,7 +225,7 @@ class Downloader:
                 os.ftruncate(fetch.descriptor, fetch.entry.size)
             for place, there in zip(fetch.places, right, strict=True):
                 if there:
-                    fetch.missing -= 1
+                    fetch.written[fetch.by_offset[place.offset]] = True
                     self._stats.reused_bytes += place.size
                     self._advanced(place.size)
                 elif wanted and _goes_on(wanted[-1], fetch, place):
@@ -255,7 +258,7 @@ class Downloader:
         if len(fetch.places) == 1:  # checked by its chunk id, which is its digest
             right = fetch.places[0].digest == fetch.digest
         else:
-            self._hash_on(fetch, fetch.entry.size)
+            _hash_on(fetch, len(fetch.places))
             right = fetch.hasher.digest() == fetch.digest
         if not right:
             os.ftruncate(fetch.descriptor, 0)
@@ -272,6 +275,10 @@ class Downloader:
     async def _fetch_calls(self, calls: Iterator[list[_Wanted]]) -> None:
         for call in calls:  # shared by the streams: each takes the next one
             await self._fetch_call(call)
+            # To the disk now, while other streams go on, and not all at the end.
+            large = {want.fetch.descriptor for want in call if want.fetch.entry.size >= _RESUME_FROM}
+            if large:
+                await self._in_thread(_sync_data, large)
 
     async def _fetch_call(self, call: list[_Wanted]) -> None:
         backoff = self._blobs.channel.backoff()
@@ -324,7 +331,7 @@ class Downloader:
             if index >= len(call) or offset != call[index].offset + done[index]:
                 raise DataDamagedError("the blob service answered something else than was asked")
             fetch = call[index].fetch
-            number = fetch.by_offset.get(offset, len(fetch.places))
+            number = first = fetch.by_offset.get(offset, len(fetch.places))
             at = 0
             while at < len(data):
                 place = fetch.places[number] if number < len(fetch.places) else None
@@ -333,21 +340,13 @@ class Downloader:
                 at += place.size
                 number += 1
             _write_all(fetch.descriptor, data, offset)
-            if fetch.hashed == offset and len(fetch.places) > 1:
-                fetch.hasher.update(data)
-                fetch.hashed += len(data)
+            fetch.written[first:number] = b"\1" * (number - first)
+            if len(fetch.places) > 1:
+                _hash_on(fetch, _HASH_AHEAD)
             done[index] += len(data)
             total += len(data)
         self._advanced(total)
         return total
-
-    def _hash_on(self, fetch: _Fetch, end: int) -> None:
-        while fetch.hashed < end:
-            data = os.pread(fetch.descriptor, min(_HASH_AHEAD, end - fetch.hashed), fetch.hashed)
-            if not data:
-                return
-            fetch.hasher.update(data)
-            fetch.hashed += len(data)
 
     def _damaged(self, fetch: _Fetch, why: str) -> DataDamagedError:
         blob, path = fetch.entry.blob_id.hex(), fetch.entry.path
@@ -360,6 +359,26 @@ class Downloader:
         if path is None or "path" in error.facts:
             return error
         return DataDamagedError(f"file {path!r} cannot be used: {error}", **error.facts, path=path)
+
+
+def _hash_on(fetch: _Fetch, most: int) -> None:
+    """Hashes up to `most` chunks further in the file, as far as they are there; one thread at a time."""
+    if not fetch.hashing.acquire(blocking=False):
+        return
+    try:
+        for number in range(fetch.hashed, min(fetch.hashed + most, len(fetch.places))):
+            if not fetch.written[number]:
+                return
+            place = fetch.places[number]
+            fetch.hasher.update(os.pread(fetch.descriptor, place.size, place.offset))
+            fetch.hashed += 1
+    finally:
+        fetch.hashing.release()
+
+
+def _sync_data(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
 
 
 def _discard(part: str, descriptor: int) -> None:
