@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # malloc.h
 _MIB = 1 << 20
 
 
-def keep_large_buffers(kept: int = 64 * _MIB) -> bool:
+def keep_large_buffers(kept: int = 32 * _MIB) -> bool:
     """Lets freed buffers be used again, up to `kept` bytes at the heap's top; returns whether the allocator took it.
 
     Does nothing where the C library has no `mallopt`, or where the user has set `MALLOC_` variables of their own.
@@ -25,5 +25,5 @@ def keep_large_buffers(kept: int = 64 * _MIB) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    settings = {_M_MMAP_THRESHOLD: 32 * _MIB, _M_TRIM_THRESHOLD: kept, _M_TOP_PAD: 4 * _MIB}
+    settings = {_M_MMAP_THRESHOLD: 32 * _MIB, _M_TRIM_THRESHOLD: kept, _M_TOP_PAD: 4 * _MIB, _M_ARENA_MAX: 2}
     return all(mallopt(parameter, value) for parameter, value in settings.items())
