@@ -39,10 +39,13 @@ class ContentCache:
         self._made: set[str] = set()
         self.max_size = int(shutil.disk_usage(root).free * SHARE_OF_FREE_DISK) if max_size is None else max_size
         self._clean()
-        self.own = self.incoming / f"{secrets.token_hex(8)}{_PROCESS}"
-        self.own.mkdir()
-        self._own_lock = os.open(self.own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Locked before it has the name that others look for: none of them ever finds it unlocked.
+        name = secrets.token_hex(8)
+        making = self.incoming / f".{name}"
+        making.mkdir()
+        self._own_lock = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._own_lock, fcntl.LOCK_EX)
+        self.own = making.rename(self.incoming / f"{name}{_PROCESS}")
 
     def close(self) -> None:
         """Removes the folder of this process."""
@@ -80,14 +83,18 @@ class ContentCache:
         os.rename(part, path)  # noqa: PTH104
         return path
 
-    def shrink(self) -> int:
-        """Removes the least recently used files until the cache is within its size; returns the bytes removed."""
+    def shrink(self, reserve: int = 0) -> int:
+        """Removes the least recently used files until the cache is within its size; returns the bytes removed.
+
+        Args:
+            reserve: Bytes that are to come.
+        """
         found = []
         for path in self._content.glob("??/*"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, path))
-        excess = sum(size for _, size, _ in found) - self.max_size
+        excess = sum(size for _, size, _ in found) + reserve - self.max_size
         removed = 0
         for _, size, path in sorted(found):
             if removed >= excess:

@@ -101,6 +101,7 @@ class Downloader:
     ) -> None:
         """Takes what it needs; `advanced` is told the bytes that are right on disk, as they come to be."""
         self._blobs, self._cache, self._executor, self._stats, self._advanced = blobs, cache, executor, stats, advanced
+        self._keep = cache is not None
 
     async def fetch(self, entries: Sequence[Entry], root: Path) -> None:
         """Puts all entries below `root`; what is right there already stays untouched.
@@ -109,6 +110,9 @@ class Downloader:
             DataDamagedError: Stored bytes are gone or changed; the file is not put there.
             PathInvalidError: Something below `root` stands in the way.
         """
+        total = sum(entry.size for entry in entries)
+        if self._cache is not None and total > self._cache.max_size:
+            self._keep = False  # what is in the cache helps, but all of this would not fit
         target = await self._in_thread(TargetFolder, root)
         try:
             rounds = _rounds(entries)
@@ -117,8 +121,6 @@ class Downloader:
                     group.create_task(self._fetch_rounds(rounds, target))
         finally:
             await self._in_thread(target.close)
-        if self._cache is not None:
-            await self._in_thread(self._cache.shrink)
         self._stats.files += len(entries)
         self._stats.size += sum(entry.size for entry in entries)
 
@@ -158,6 +160,8 @@ class Downloader:
         for entries in rounds:  # shared: each task takes the next one
             lacking = await self._in_thread(self._reuse, entries, target)
             while lacking:
+                if self._cache is not None and self._keep:
+                    await self._in_thread(self._cache.shrink, sum(entry.size for entry in lacking))
                 busy = await self._fetch_round(lacking, target)
                 if busy:  # another process is at them: take what it fetched, or go on where it stopped
                     await asyncio.sleep(random.uniform(*_BUSY_SECONDS))  # noqa: S311 - no secret
@@ -174,7 +178,7 @@ class Downloader:
             await self._learn_recipes(fetches)
             wanted = await self._in_thread(self._resume, fetches)
             await self._fetch_all(wanted)
-            await self._in_thread(self._finish, fetches, twins, target)
+            busy += await self._in_thread(self._finish, fetches, twins, target)
         return busy
 
     def _open_parts(
@@ -183,7 +187,7 @@ class Downloader:
         fetches = []
         for same in twins.values():
             entry = same[0]
-            cached = self._cache if self._cache is not None and entry.size <= self._cache.max_size else None
+            cached = self._cache if self._keep else None
             if entry.size < _RESUME_FROM:  # quicker fetched again than looked for
                 part = f"{cached.own if cached else target.root}/.{secrets.token_hex(8)}.part"
                 descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -238,8 +242,9 @@ class Downloader:
         data = os.pread(fetch.descriptor, place.size, place.offset)
         return len(data) == place.size and chunk_id(data) == place.digest
 
-    def _finish(self, fetches: Sequence[_Fetch], twins: dict[str, list[Entry]], target: TargetFolder) -> None:
-        """Checks whole files, and gives them their names."""
+    def _finish(self, fetches: Sequence[_Fetch], twins: dict[str, list[Entry]], target: TargetFolder) -> list[Entry]:
+        """Checks whole files, and gives them their names; returns those that another process threw out of the cache."""
+        gone: list[Entry] = []
         for fetch in fetches:
             self._check_content(fetch)
             if fetch.entry.size >= _RESUME_FROM:  # a small file that power loss spoils is found out by its digest
@@ -250,9 +255,13 @@ class Downloader:
             else:
                 os.fchmod(fetch.descriptor, 0o644)
             *others, last = twins[fetch.entry.digest]
-            for entry in others:
-                target.place(source, entry.path, keep=True)
-            target.place(source, last.path, keep=fetch.cached)
+            try:
+                for entry in others:
+                    target.place(source, entry.path, keep=True)
+                target.place(source, last.path, keep=fetch.cached)
+            except FileNotFoundError:
+                gone += twins[fetch.entry.digest]
+        return gone
 
     def _check_content(self, fetch: _Fetch) -> None:
         if len(fetch.places) == 1:  # checked by its chunk id, which is its digest
@@ -282,6 +291,7 @@ class Downloader:
 
     async def _fetch_call(self, call: list[_Wanted]) -> None:
         backoff = self._blobs.channel.backoff()
+        renewed = False
         while call:
             metadata = self._blobs.metadata
             done = [0] * len(call)
@@ -291,7 +301,10 @@ class Downloader:
                         self._stats.received_bytes += size
                         backoff.succeeded()
             except TicketExpiredError:
+                if renewed and not any(done):
+                    raise  # the clocks of the services disagree: another ticket would be no better
                 await self._blobs.renew_ticket(metadata)
+                renewed = True
             except DataDamagedError as error:
                 raise self._name(error, call) from None
             except ModelwireError as error:
@@ -321,8 +334,9 @@ class Downloader:
             if writing is not None:
                 yield await asyncio.shield(writing)
         finally:
-            if writing is not None and not writing.done():  # the thread writes into a file that we are about to close
+            if writing is not None:  # the thread writes into a file that we are about to close
                 await asyncio.wait([writing])
+                writing.exception()  # what stopped us is told already
 
     def _take(self, call: Sequence[_Wanted], pieces: Sequence[PieceFrame], done: list[int]) -> int:
         """Checks the chunks of a message and writes them. Runs in a worker thread."""

@@ -27,7 +27,11 @@ class LoopThread:
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Runs a coroutine to its end; Ctrl-C cancels it, waits for its clean-up, and is raised again."""
-        loop = self._started()
+        try:
+            loop = self._started()
+        except UsageError:
+            work.close()
+            raise
         made: Future[asyncio.Task[Answer]] = Future()
         result: Future[Answer] = Future()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from modelwire._messages import TicketInfo, Where
 from modelwire._progress import progress
 from modelwire._scan import SourceFile, scan
 from modelwire._upload import Uploader
+from modelwire.errors import UsageError
 from modelwire.memory import keep_large_buffers
 from modelwire.remote_file import AsyncRemoteFile
 from modelwire.settings import Settings
@@ -41,9 +43,12 @@ class Session:
         self._blob_channels: dict[str, ServiceChannel] = {}
         self._cache: ContentCache | None = None
         self._cache_opened = False
+        self._cache_lock = threading.Lock()
+        self._closed = False
 
     async def close(self) -> None:
         """Closes the connections."""
+        self._closed = True
         channels = [channel for channel in (self._channel, *self._blob_channels.values()) if channel is not None]
         self._channel, self._blob_channels = None, {}
         for channel in channels:
@@ -55,7 +60,9 @@ class Session:
 
     @property
     def catalog(self) -> Catalog:
-        """The calls of the metadata service."""
+        """The calls of the metadata service; raises UsageError once the client is closed."""
+        if self._closed:
+            raise UsageError("the client is closed; make another one")
         if self._channel is None:
             self._channel = ServiceChannel(self.settings.address, "metadata", self.settings.timeout)
         return Catalog(self._channel)
@@ -126,6 +133,10 @@ class Session:
         return Blobs(self._blob_channels[address], Tickets(ticket.token, renewed))
 
     def _open_cache(self) -> ContentCache | None:
+        with self._cache_lock:
+            return self._opened_cache()
+
+    def _opened_cache(self) -> ContentCache | None:
         if not self._cache_opened:
             try:
                 self._cache = ContentCache(self.settings.cache_dir)

@@ -139,6 +139,7 @@ class Uploader:
     async def _send_group(self, group: list[Chunk]) -> None:
         """Sends what the service lacks of a group, until all of it is durable; what arrived before a cut is not sent again."""
         backoff = self._blobs.channel.backoff()
+        renewed = False
         unsent = await self._missing(group)
         total = sum(len(data) for _, data in unsent)
         self._count_present(sum(len(data) for _, data in group) - total)
@@ -147,7 +148,10 @@ class Uploader:
             try:
                 answer = await self._blobs.write_chunks(unsent, self._count_sent)
             except TicketExpiredError:
+                if renewed:
+                    raise  # the clocks of the services disagree: another ticket would be no better
                 await self._blobs.renew_ticket(metadata)
+                renewed = True
             except ModelwireError as error:
                 if not is_passing(error):
                     raise

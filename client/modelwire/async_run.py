@@ -164,6 +164,7 @@ class AsyncRun:
             TypeMismatchError: `name` exists with another type; also an AssertionError.
             SourceChangedError: A file changed while it was read.
         """
+        self._check_active()
         names = alias_list(aliases)
         artifact = self._model_name(path, name)
         return await self._log(await self._session.scan(path), artifact, names)
@@ -187,6 +188,7 @@ class AsyncRun:
         Raises:
             TypeMismatchError: The artifact exists with another type; also an AssertionError.
         """
+        self._check_active()
         names = alias_list(aliases)
         if isinstance(artifact_or_path, Artifact):
             artifact = artifact_or_path
@@ -280,6 +282,7 @@ class AsyncRun:
             NameInvalidError: It holds other characters that it may not.
         """
         _check_target(registered_model_name)
+        self._check_active()
         names = alias_list(aliases)
         artifact = self._model_name(path, name)
         version = await self._log(await self._session.scan(path), artifact, [])

@@ -183,10 +183,13 @@ class AsyncModelVersion(VersionFacts):
         What is right on disk already is not fetched again. `root` defaults to `<artifact dir>/<source name>:<vN>`.
 
         Raises:
+            EntryNotFoundError: `path_prefix` is neither a file nor a folder of the version; also a KeyError.
             DataDamagedError: Stored bytes are gone or changed; no such file is put there.
         """
         folder = self._folder(root)
         entries = await self.files(path_prefix)
+        if not entries:
+            raise EntryNotFoundError(f"{self.name} has nothing at {path_prefix!r}", path=path_prefix)
         self.stats.add(await self._session.fetch(self._info, entries, folder, None))
         return folder / entries[0].path if self.file_count == 1 else folder
 

@@ -353,6 +353,7 @@ class _Active:
         self._runs: list[Run] = []
         self._watching = False
         self._exit_code = 0
+        self._process = 0
 
     def add(self, run: Run) -> None:
         if not self._watching:
@@ -370,6 +371,7 @@ class _Active:
     def _watch(self) -> None:
         """Finishes forgotten runs at exit: as failed when an exception that nobody caught ends the program."""
         self._watching = True
+        self._process = os.getpid()
         atexit.register(self._finish_all)
         before = sys.excepthook
 
@@ -380,6 +382,8 @@ class _Active:
         sys.excepthook = note
 
     def _finish_all(self) -> None:
+        if os.getpid() != self._process:
+            return  # a forked child: the runs are its parent's
         for run in list(self._runs):
             try:
                 run.finish(self._exit_code)

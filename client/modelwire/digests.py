@@ -23,10 +23,20 @@ def chunk_id(data: bytes | memoryview) -> bytes:
     return blake3(data).digest()
 
 
+def blob_hasher() -> blake3:
+    """Returns a hasher that becomes a blob's id when it is given its whole recipe as `recipe_bytes`."""
+    return blake3(b"modelwire.blob.v1\n")
+
+
+def recipe_bytes(recipe: Iterable[tuple[bytes, int]]) -> bytes:
+    """Writes (chunk id, size) pairs in their canonical form."""
+    return b"".join(digest + size.to_bytes(8, "big") for digest, size in recipe)
+
+
 def blob_id(recipe: Iterable[tuple[bytes, int]]) -> bytes:
     """Returns the id of the blob that `recipe`, its (chunk id, size) pairs in order, makes up."""
-    hasher = blake3(b"modelwire.blob.v1\n")
-    hasher.update(b"".join(digest + size.to_bytes(8, "big") for digest, size in recipe))
+    hasher = blob_hasher()
+    hasher.update(recipe_bytes(recipe))
     return hasher.digest()
 
 

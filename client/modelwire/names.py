@@ -74,6 +74,15 @@ def check_project(name: str, kind: str = "project") -> str:
     return name
 
 
+def check_address(text: str, what: str = "address") -> str:
+    """Returns `text` when it is host:port, the host possibly empty; raises NameInvalidError otherwise."""
+    host, colon, port = text.rpartition(":")
+    odd = "/" in host or host != host.strip() or (":" in host and not host.startswith("["))
+    if not colon or odd or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise _refuse(what, text, 'it must be host:port, for example "127.0.0.1:7700"')
+    return text
+
+
 def check_run_id(name: str) -> str:
     """Returns `name` when it may be a run's id; raises NameInvalidError otherwise."""
     forbidden = any(char in ":;,#?/'\\" for char in name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_config_path
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError, field_validator
@@ -24,6 +24,7 @@ from pydantic_settings import (
 from typing_extensions import Annotated  # noqa: UP035 - pydantic reads it at run time
 
 from modelwire.errors import SettingsError
+from modelwire.names import check_address
 
 _PREFIXES = ("MODELWIRE_", "WANDB_")
 
@@ -43,7 +44,11 @@ class Settings(BaseSettings):
     """Holds everything that a client can be told."""
 
     model_config = SettingsConfigDict(
-        alias_generator=AliasGenerator(validation_alias=_variables), frozen=True, extra="ignore", case_sensitive=True
+        alias_generator=AliasGenerator(validation_alias=_variables),
+        frozen=True,
+        extra="ignore",
+        case_sensitive=True,
+        env_ignore_empty=True,
     )
 
     address: str = Field("127.0.0.1:7700", description="host:port of the metadata service.")
@@ -59,7 +64,13 @@ class Settings(BaseSettings):
     group: str | None = Field(None, description="Group of the run.")
     job_type: str | None = Field(None, description="Kind of work that the run does.")
     quiet: bool = Field(False, description="Whether to print nothing.")
-    timeout: float = Field(60.0, gt=0, description="Seconds for one call to a service.")
+    mode: Literal["online"] = Field("online", description="Whether calls go to the services; there is no other mode yet.")
+    timeout: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False, description="Seconds for one call to a service.")
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        return check_address(value)
 
     @field_validator("tags", mode="before")
     @classmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +17,8 @@ import typer
 
 from modelwire.errors import SettingsError
 from modelwire.memory import keep_large_buffers
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines say nothing that ours do not
 
 INSTALL_HINT = "the modelwire services need more packages than the client: pip install 'modelwire[server]'"
 
@@ -105,6 +109,9 @@ async def _until_told(serving: Callable[[], Ready]) -> None:
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
     async with serving() as what:
+        # What is loaded now stays: a full collection that walks it again and again holds the loop for 80 ms each time.
+        gc.collect()
+        gc.freeze()
         print(f"modelwire ready {what}", flush=True)
         await told.wait()
         logging.getLogger(__name__).info("draining: calls under way may end, new ones are refused")

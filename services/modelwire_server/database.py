@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import alembic.command
 from alembic import context
 from alembic.config import Config
-from sqlalchemy import BigInteger, Connection, MetaData, event
+from sqlalchemy import BigInteger, Connection, Dialect, LargeBinary, MetaData, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
@@ -27,6 +27,16 @@ _READERS = 4
 _BUSY_SECONDS = 60
 
 Item = TypeVar("Item")
+
+
+class Bytes(LargeBinary):
+    """Is a column of bytes that go to the driver and come back as they are: the default wraps every value once more."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Needs none."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Needs none."""
 
 
 class now_micros(FunctionElement[int]):  # noqa: N801 - reads as the SQL function that it is

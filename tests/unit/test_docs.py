@@ -68,13 +68,13 @@ def test_every_setting_is_documented_with_its_variables_and_default() -> None:
 
 @pytest.mark.parametrize("prefix", ["MODELWIRE_", "WANDB_"])
 def test_every_documented_variable_is_read(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"quiet": "true", "timeout": "7", "tags": "a, b"}
+    given = {"address": "host:1", "mode": "online", "quiet": "true", "timeout": "7", "tags": "a, b"}
     for name in Settings.model_fields:
         for other in ("MODELWIRE_", "WANDB_"):
             monkeypatch.delenv(f"{other}{name.upper()}", raising=False)
         monkeypatch.setenv(f"{prefix}{name.upper()}", given.get(name, f"value-of-{name}"))
     expected = {name: f"value-of-{name}" for name in Settings.model_fields}
-    expected |= {"quiet": "True", "timeout": "7.0", "tags": "('a', 'b')"}
+    expected |= {"address": "host:1", "mode": "online", "quiet": "True", "timeout": "7.0", "tags": "('a', 'b')"}
     assert {name: str(value) for name, value in Settings.load()} == expected
 
 

@@ -44,8 +44,30 @@ def value(field: str, text: str) -> Any:
     return kinds.get("dir" if field.endswith("dir") else field, str)(text)
 
 
-def test_the_samples_are_all_settings_but_the_switch() -> None:
-    assert set(SAMPLES) | {"quiet"} == set(Settings.model_fields)
+def test_the_samples_are_all_settings_but_the_switches() -> None:
+    assert set(SAMPLES) | {"mode", "quiet"} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("address", "http://127.0.0.1:7700"),
+        ("address", "127.0.0.1"),
+        ("address", "127.0.0.1:99999"),
+        ("timeout", "inf"),
+        ("timeout", "0"),
+        ("mode", "offline"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_name(field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MODELWIRE_{field.upper()}", text)
+    with pytest.raises(SettingsError, match=field):
+        Settings.load()
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELWIRE_ADDRESS", "")
+    assert Settings.load().address == "127.0.0.1:7700"
 
 
 @pytest.mark.parametrize("field", SAMPLES)

@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -16,7 +18,7 @@ from modelwire.cli.ls import ls
 from modelwire.cli.serve import serve
 from modelwire.cli.show import show
 from modelwire.cli.use import use
-from modelwire.errors import InvalidError, ModelwireError, SettingsError
+from modelwire.errors import InvalidError, ModelwireError, SettingsError, TargetPathError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -30,6 +32,21 @@ for verb in (log, use, link, ls, show, lineage):
 app.command(context_settings={"ignore_unknown_options": False})(serve)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"modelwire {version('modelwire')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Takes the options that stand before a verb."""
+
+
 def main() -> None:
     """Runs the program; every failure ends in one line that says what was wrong."""
     try:
@@ -38,7 +55,7 @@ def main() -> None:
         if end.code == INTERRUPTED:
             _end("interrupted; what has arrived is kept, repeat the command to go on", INTERRUPTED)
         raise
-    except (InvalidError, SettingsError) as error:
+    except (InvalidError, SettingsError, TargetPathError) as error:
         _end(f"error: {error}", WRONG_USAGE)
     except ModelwireError as error:
         _end(f"error: {error}", FAILED)

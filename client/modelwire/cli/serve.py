@@ -29,4 +29,5 @@ def serve(
     # The services take this process's place, so that signals reach them; the client never imports them.
     places = ["--data", str(data), "--address", address, "--blob-address", blob_address]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", _SERVER, "all", *places])  # noqa: S606 - our own program, no shell
+    # -P: a token.py in the folder where the user happens to stand is not ours to run.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", _SERVER, "all", *places])  # noqa: S606 - our own program, no shell

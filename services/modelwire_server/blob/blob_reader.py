@@ -98,15 +98,37 @@ class BlobReader:
             if reading is not None:
                 yield await reading
         except _DamagedChunkError as damage:
-            await self._index.mark_damaged(domain_id, [damage.digest])
+            digests = {damage.digest, *await self._damaged(domain_id, spans)}
+            await self._index.mark_damaged(domain_id, sorted(digests))
             blob, digest = damage.blob.hex(), damage.digest.hex()
             log.error("data loss: chunk %s of blob %s, pack %s", digest, blob, damage.pack)  # noqa: TRY400
             raise DataDamagedError(
                 f"the stored bytes of blob {blob} are damaged: chunk {digest} is gone or changed", blob=blob, digest=digest
             ) from None
         finally:
-            if reading is not None and not reading.done():
-                reading.cancel()
+            if reading is not None:
+                if not reading.cancel():
+                    await asyncio.wait([reading])
+                if not reading.cancelled():
+                    reading.exception()  # what stopped us is told already
+
+    async def _damaged(self, domain_id: int, spans: Sequence[_Span]) -> list[bytes]:
+        """Looks through all that was asked for, so that one upload of the same files mends all of it."""
+        loop = asyncio.get_running_loop()
+        found: list[bytes] = []
+        async for extents, locations in self._messages(domain_id, spans, whole_chunks=True):
+            found += await loop.run_in_executor(self._executor, self._find_damaged, extents, locations)
+        return found
+
+    def _find_damaged(self, extents: Sequence[_Extent], locations: dict[bytes, Location]) -> list[bytes]:
+        found = []
+        for extent in extents:
+            try:
+                for _ in self._chunks([extent], locations):
+                    pass
+            except _DamagedChunkError as damage:
+                found.append(damage.digest)
+        return found
 
     async def _messages(
         self, domain_id: int, spans: Iterable[_Span], whole_chunks: bool

@@ -9,19 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelwire.digests import blob_id, bundle_id
-from modelwire.errors import (
-    BlobTooLargeError,
-    ChunkMissingError,
-    ChunkSizeMismatchError,
-    ModelwireError,
-    RequestInvalidError,
-)
+from modelwire.digests import bundle_id
+from modelwire.errors import ModelwireError
 from modelwire.wire import ChunkFrame, Limits
 from modelwire_server.blob.blob_reader import BlobReader
 from modelwire_server.blob.chunk_writer import ChunkWriter, WriteResult
-from modelwire_server.blob.index import ChunkIndex, Recipe
+from modelwire_server.blob.index import ChunkIndex
 from modelwire_server.blob.packs import PackStore, TruncatablePackStore
+from modelwire_server.blob.recipes import RecipeIntake, RecipePart
 from modelwire_server.database import Database
 
 log = logging.getLogger(__name__)
@@ -72,34 +67,17 @@ class ChunkStore:
         """Stores the chunks of one call; see ChunkWriter.write."""
         return await self._writer.write(await self.index.domain_id(domain), messages)
 
-    async def commit_blobs(self, domain: str, recipes: Sequence[Recipe]) -> list[CommittedBlob]:
+    async def commit_blobs(self, domain: str, messages: AsyncIterator[Sequence[RecipePart]]) -> list[CommittedBlob]:
         """Makes blobs; each is committed or refused on its own. Their chunks are protected from now on."""
         domain_id = await self.index.domain_id(domain)
-        wanted = list({digest for recipe in recipes for digest, _ in recipe})
-        present = await self.index.present(domain_id, wanted)
         loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self._executor, lambda: [self._judge(recipe, present) for recipe in recipes])
-        good = [(made.digest, made.size, recipe) for made, recipe in zip(results, recipes, strict=True) if not made.error]
-        if good:
-            await self.index.add_blobs(domain_id, good)
-        return results
-
-    def _judge(self, recipe: Recipe, present: dict[bytes, int]) -> CommittedBlob:
-        for digest, size in recipe:
-            stored = present.get(digest)
-            text = digest.hex()
-            if size == 0:
-                return CommittedBlob(error=RequestInvalidError("a recipe gives a chunk no bytes", field="size"))
-            if stored is None:
-                return CommittedBlob(error=ChunkMissingError(f"chunk {text} is not stored; send it first", digest=text))
-            if stored != size:
-                message = f"chunk {text} has {stored} bytes, not {size}"
-                return CommittedBlob(error=ChunkSizeMismatchError(message, digest=text, size=size, stored=stored))
-        total = sum(size for _, size in recipe)
-        limit = self.limits.max_blob_size
-        if total > limit:
-            return CommittedBlob(error=BlobTooLargeError(f"a blob of {total} bytes is larger than {limit}", limit=limit))
-        return CommittedBlob(blob_id(recipe), total)
+        with RecipeIntake(self.limits.max_blob_size) as intake:
+            async for parts in messages:
+                wanted = list({digest for part in parts for digest, _ in part.refs})
+                present = await self.index.present(domain_id, wanted)
+                await loop.run_in_executor(self._executor, intake.take, parts, present)
+            await self.index.add_blobs(domain_id, intake)
+            return [CommittedBlob(blob.digest, 0 if blob.error else blob.size, blob.error) for blob in intake.blobs]
 
     async def seal_bundle(self, domain: str, blob_ids: Sequence[bytes]) -> tuple[bytes, int, int]:
         """Makes the bundle of the distinct blobs; returns its id, the sum of their sizes and how many they are.
@@ -108,7 +86,7 @@ class ChunkStore:
             BlobNotFoundError: The domain lacks one of them.
         """
         distinct = list(dict.fromkeys(blob_ids))
-        digest = bundle_id(distinct)
+        digest = await asyncio.get_running_loop().run_in_executor(self._executor, bundle_id, distinct)
         size = await self.index.seal_bundle(await self.index.domain_id(domain), digest, distinct)
         return digest, size, len(distinct)
 

@@ -8,25 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from modelwire.digests import DIGEST_SIZE
 from modelwire.errors import BlobNotFoundError, BundleNotFoundError, TicketScopeError
+from modelwire_server.blob.recipes import RecipeIntake, unpack
 from modelwire_server.blob.tables import blobs, bundle_blobs, bundles, chunks, domains, packs, recipe_pages
 from modelwire_server.database import Database, DatabaseLoop, batches, now_micros
 
 GRACE_MICROS = 24 * 3600 * 1_000_000
 """How long an answer of "present" protects from collection."""
 
-PAGE_CHUNKS = 4096
-"""Chunks in one page of a recipe."""
-
-_REF_SIZE = DIGEST_SIZE + 4
 _FRESH_MICROS = GRACE_MICROS // 4
+_PAGES_AT_ONCE = 100
 
 _BLOB_COLUMNS = (blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.chunk_count)
 
@@ -247,38 +245,29 @@ class ChunkIndex:
     # ── Blobs and bundles ─────────────────────────────────────────────────────────────────────────────────────────────
 
     @_on_its_loop
-    async def add_blobs(self, domain_id: int, new: Sequence[tuple[bytes, int, Recipe]]) -> None:
-        """Writes (blob id, size, recipe) in one transaction; blobs that were there are protected instead."""
+    async def add_blobs(self, domain_id: int, intake: RecipeIntake) -> None:
+        """Writes the blobs of one call that were not refused, in one transaction; those that were there are protected."""
+        new = {blob.digest: blob for blob in intake.blobs if not blob.error}
         async with self._database.write() as connection:
-            for batch in batches(list({digest: (digest, size, recipe) for digest, size, recipe in new}.values())):
-                ids = [digest for digest, _, _ in batch]
-                known = await _touch(connection, blobs, domain_id, ids)
-                rows = [
-                    {"domain_id": domain_id, "digest": digest, "size": size, "chunk_count": len(recipe)}
-                    for digest, size, recipe in batch
-                    if digest not in known
-                ]
-                if not rows:
+            for batch in batches(list(new)):
+                known = await _touch(connection, blobs, domain_id, batch)
+                fresh = [digest for digest in batch if digest not in known]
+                if not fresh:
                     continue
+                rows = [
+                    {"domain_id": domain_id, "digest": digest, "size": blob.size, "chunk_count": blob.chunk_count}
+                    for digest in fresh
+                    for blob in (new[digest],)
+                ]
                 await connection.execute(insert(blobs).values(last_touched=now_micros()), rows)
                 made = await connection.execute(
-                    select(blobs.c.digest, blobs.c.id).where(blobs.c.domain_id == domain_id, blobs.c.digest.in_(ids))
+                    select(blobs.c.digest, blobs.c.id).where(blobs.c.domain_id == domain_id, blobs.c.digest.in_(fresh))
                 )
                 row_ids = dict(made.all())
-                pages = [
-                    {"blob_id": row_ids[digest], "start": start, "chunks": page}
-                    for digest, _, recipe in batch
-                    if digest not in known
-                    for start, page in _pack_recipe(recipe)
-                ]
-                for some in batches(pages, 100):
-                    await connection.execute(insert(recipe_pages), some)
-
-    @_on_its_loop
-    async def blobs_of(self, domain_id: int, digests: Sequence[bytes]) -> dict[bytes, StoredBlob]:
-        """Returns those blobs that the domain has."""
-        async with self._database.read() as connection:
-            return await _find_blobs(connection, domain_id, digests)
+                pages = ((row_ids[digest], *page) for digest in fresh for page in intake.pages(new[digest]))
+                while some := list(islice(pages, _PAGES_AT_ONCE)):
+                    values = [{"blob_id": row, "start": start, "chunks": page} for row, start, page in some]
+                    await connection.execute(insert(recipe_pages), values)
 
     @_on_its_loop
     async def seal_bundle(self, domain_id: int, digest: bytes, blob_ids: Sequence[bytes]) -> int:
@@ -354,7 +343,7 @@ class ChunkIndex:
                     .order_by(recipe_pages.c.blob_id, recipe_pages.c.start)
                 )
                 for blob_row, page in rows:
-                    found.setdefault(blob_row, []).extend(_unpack_recipe(page))
+                    found.setdefault(blob_row, []).extend(unpack(page))
         return dict(found)
 
     @_on_its_loop
@@ -368,7 +357,7 @@ class ChunkIndex:
                 .limit(1)
             )
             start, page = row.one()
-            return start, _unpack_recipe(page)
+            return start, unpack(page)
 
     # ── Packs at start ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -397,22 +386,6 @@ class ChunkIndex:
                 .values(damaged=True)
             )
             return int(lost.rowcount)
-
-
-def _pack_recipe(recipe: Recipe) -> list[tuple[int, bytes]]:
-    pages, start = [], 0
-    for first in range(0, len(recipe), PAGE_CHUNKS):
-        part = recipe[first : first + PAGE_CHUNKS]
-        pages.append((start, b"".join(digest + size.to_bytes(4, "big") for digest, size in part)))
-        start += sum(size for _, size in part)
-    return pages
-
-
-def _unpack_recipe(page: bytes) -> Recipe:
-    return [
-        (page[at : at + DIGEST_SIZE], int.from_bytes(page[at + DIGEST_SIZE : at + _REF_SIZE], "big"))
-        for at in range(0, len(page), _REF_SIZE)
-    ]
 
 
 async def _touch(connection: AsyncConnection, table: Table, domain_id: int, digests: Sequence[bytes]) -> set[bytes]:

@@ -19,9 +19,15 @@ class PackMissingError(Exception):
 class OpenPack(Protocol):
     """Is a pack that grows. One thread uses it at a time."""
 
-    name: str
-    size: int
-    """Bytes appended so far."""
+    @property
+    def name(self) -> str:
+        """The name that it was created under."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes appended so far."""
+        ...
 
     def append(self, parts: Sequence[Buffer]) -> int:
         """Appends `parts` in a row; returns the offset of the first byte. Not durable before `sync`.

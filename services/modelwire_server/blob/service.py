@@ -12,7 +12,7 @@ from modelwire.digests import check_digest
 from modelwire.errors import BatchTooLargeError, ModelwireError, OverloadedError, RequestInvalidError
 from modelwire_server.blob.blob_reader import BlobRange
 from modelwire_server.blob.chunk_store import ChunkStore
-from modelwire_server.blob.index import Recipe
+from modelwire_server.blob.recipes import RecipePart
 from modelwire_server.rpc.auth import Signer, Ticket
 from modelwire_server.rpc.errors import Context
 from modelwire_server.rpc.host import HostedService, hosted_service
@@ -79,7 +79,7 @@ class BlobServicer:
         """Makes blobs out of durable chunks."""
         ticket = self._ticket(context, "write")
         async with self._stream():
-            results = await self._store.commit_blobs(ticket.domain, await self._recipes(request_iterator))
+            results = await self._store.commit_blobs(ticket.domain, self._recipe_parts(request_iterator))
         return pb.CommitBlobsResponse(
             blobs=[pb.CommittedBlob(blob_id=made.digest, size=made.size) for made in results],
             rejected=[_rejected(place, made.error) for place, made in enumerate(results) if made.error],
@@ -143,21 +143,21 @@ class BlobServicer:
         _hold("ids in one message", len(digests), self._limits.max_batch_items)
         return [check_digest(digest, what) for digest in digests]
 
-    async def _recipes(self, requests: AsyncIterator[pb.CommitBlobsRequest]) -> Sequence[Recipe]:
-        recipes: list[list[tuple[bytes, int]]] = []
-        continued = False
+    async def _recipe_parts(self, requests: AsyncIterator[pb.CommitBlobsRequest]) -> AsyncIterator[list[RecipePart]]:
+        count, continued = 0, False
         async for request in requests:
             items = max(len(request.recipes), sum(len(recipe.chunks) for recipe in request.recipes))
             _hold("items in one message", items, self._limits.max_batch_items)
-            for part in request.recipes:
-                if not continued:
-                    recipes.append([])
-                    _hold("blobs in one call", len(recipes), self._limits.max_batch_items)
-                recipes[-1] += [(check_digest(chunk.digest, "a chunk id"), chunk.size) for chunk in part.chunks]
-                continued = part.continues
+            parts = []
+            for recipe in request.recipes:
+                count += not continued
+                _hold("blobs in one call", count, self._limits.max_batch_items)
+                refs = [(check_digest(chunk.digest, "a chunk id"), chunk.size) for chunk in recipe.chunks]
+                parts.append(RecipePart(refs, begins=not continued))
+                continued = recipe.continues
+            yield parts
         if continued:
             raise RequestInvalidError("the last recipe says that it goes on, but the call ends", field="continues")
-        return recipes
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[None]:

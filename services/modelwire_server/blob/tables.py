@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, false
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, false
+
+from modelwire_server.database import Bytes
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
@@ -31,7 +33,7 @@ chunks = Table(
     "chunks",
     metadata,
     Column("domain_id", _Id, ForeignKey("domains.id"), primary_key=True),
-    Column("digest", LargeBinary(32), primary_key=True),
+    Column("digest", Bytes(32), primary_key=True),
     Column("pack_id", _Id, ForeignKey("packs.id"), nullable=False),
     Column("pack_offset", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
@@ -48,7 +50,7 @@ blobs = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("domain_id", _Id, ForeignKey("domains.id"), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False),
+    Column("digest", Bytes(32), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("chunk_count", BigInteger, nullable=False),
     Column("last_touched", BigInteger, nullable=False),
@@ -62,7 +64,7 @@ recipe_pages = Table(
     # Offset in the blob of the page's first byte.
     Column("start", BigInteger, primary_key=True),
     # For each chunk in order: 32 bytes of id, 4 bytes of size, big-endian.
-    Column("chunks", LargeBinary, nullable=False),
+    Column("chunks", Bytes(), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -71,7 +73,7 @@ bundles = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("domain_id", _Id, ForeignKey("domains.id"), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False),
+    Column("digest", Bytes(32), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("blob_count", Integer, nullable=False),
     Column("last_touched", BigInteger, nullable=False),

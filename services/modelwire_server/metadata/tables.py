@@ -13,7 +13,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -21,6 +20,8 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+
+from modelwire_server.database import Bytes
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
@@ -98,7 +99,7 @@ versions = Table(
     _key("collections"),
     Column("manifest_digest", String(64), nullable=False),
     Column("domain", String(128), nullable=False),
-    Column("bundle", LargeBinary(32)),
+    Column("bundle", Bytes(32)),
     Column("size", BigInteger, nullable=False),
     Column("file_count", Integer, nullable=False),
     Column("description", Text, nullable=False),
@@ -130,11 +131,11 @@ manifest_entries = Table(
     metadata,
     Column("version_id", _Id, ForeignKey("versions.id"), primary_key=True),
     # UTF-8 bytes, so that every database sorts as the canonical form does.
-    Column("path", LargeBinary(1024), primary_key=True),
+    Column("path", Bytes(1024), primary_key=True),
     Column("size", BigInteger, nullable=False),
     # "blake3:<hex>" for stored content, NULL for a reference.
     Column("content_digest", String(71)),
-    Column("blob_id", LargeBinary(32)),
+    Column("blob_id", Bytes(32)),
     Column("uri", Text),
     Column("etag", Text),
     Column("object_version", Text),
@@ -154,6 +155,13 @@ members = Table(
     Column("deleted_at", BigInteger),
     UniqueConstraint("collection_id", "number"),
     Index(None, "version_id"),
+    Index(
+        "ix_members_live_number",
+        "collection_id",
+        "number",
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
     Index(
         "uq_members_live_version",
         "collection_id",
@@ -226,8 +234,8 @@ requests = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("method", String(64), nullable=False),
-    Column("body", LargeBinary(32), nullable=False),
-    Column("response", LargeBinary, nullable=False),
+    Column("body", Bytes(32), nullable=False),
+    Column("response", Bytes(), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "created_at"),
 )

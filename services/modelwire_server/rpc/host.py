@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from modelwire.errors import MessageMalformedError, SettingsError
+from modelwire.errors import MessageMalformedError, NameInvalidError, SettingsError
+from modelwire.names import check_address
 from modelwire_server.rpc.errors import ErrorInterceptor
 
 log = logging.getLogger(__name__)
@@ -107,8 +108,14 @@ class Host:
         Raises:
             SettingsError: The address cannot be bound.
         """
+        # No host means all of them, as it does elsewhere.
+        wanted = f"0.0.0.0{self._wanted}" if self._wanted.startswith(":") else self._wanted  # noqa: S104
         try:
-            port = self._server.add_insecure_port(self._wanted)
+            check_address(self._wanted)
+        except NameInvalidError as error:
+            raise SettingsError(str(error)) from None
+        try:
+            port = self._server.add_insecure_port(wanted)
         except RuntimeError:
             port = 0
         if port == 0:

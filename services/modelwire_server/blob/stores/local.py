@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from modelwire.wire import MIB, Buffer
 from modelwire_server.blob.packs import PackMissingError
+
+RESERVE = 16 * MIB
+"""Bytes of the disk that packs never take: without them not even a run could be finished."""
 
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 _SUFFIX = ".pack"
@@ -85,7 +89,10 @@ class LocalOpenPack:
         self._named = False
 
     def append(self, parts: Sequence[Buffer]) -> int:
-        """Appends `parts` in a row."""
+        """Appends `parts` in a row; leaves the last `RESERVE` bytes of the disk to the databases."""
+        room = os.fstatvfs(self._descriptor)
+        if room.f_bavail * room.f_frsize < RESERVE + sum(map(len, parts)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         offset = self.size
         end = offset
         for start in range(0, len(parts), _IOV_MAX):
