@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ from pathlib import Path
 from modelwire._folder import digest_of
 
 SHARE_OF_FREE_DISK = 0.2
+_LOOKS = 20
+"""How often a full turn of the cache is counted: other processes fill it too."""
+
 _PROCESS = ".process"
 _STALE_SECONDS = 7 * 24 * 3600
 
@@ -37,6 +41,9 @@ class ContentCache:
         self._content.mkdir(parents=True, exist_ok=True)
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._made: set[str] = set()
+        self._counting = threading.Lock()
+        self._held: int | None = None  # bytes at the last look
+        self._uncounted = 0  # bytes that we brought since
         self.max_size = int(shutil.disk_usage(root).free * SHARE_OF_FREE_DISK) if max_size is None else max_size
         self._clean()
         # Locked before it has the name that others look for: none of them ever finds it unlocked.
@@ -83,6 +90,13 @@ class ContentCache:
         os.rename(part, path)  # noqa: PTH104
         return path
 
+    def make_room(self, size: int) -> None:
+        """Sees to it that `size` bytes more fit into the cache; looks through it only once in a while."""
+        with self._counting:
+            self._uncounted += size
+            if self._held is None or self._uncounted > self.max_size // _LOOKS or self._held + self._uncounted > self.max_size:
+                self.shrink(self._uncounted)
+
     def shrink(self, reserve: int = 0) -> int:
         """Removes the least recently used files until the cache is within its size; returns the bytes removed.
 
@@ -94,13 +108,14 @@ class ContentCache:
             with suppress(FileNotFoundError):
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, path))
-        excess = sum(size for _, size, _ in found) + reserve - self.max_size
+        held = sum(size for _, size, _ in found)
         removed = 0
         for _, size, path in sorted(found):
-            if removed >= excess:
+            if held - removed + reserve <= self.max_size:
                 break
             path.unlink(missing_ok=True)
             removed += size
+        self._held, self._uncounted = held - removed + reserve, 0
         return removed
 
     def _path(self, digest: bytes) -> Path:

@@ -161,7 +161,7 @@ class Downloader:
             lacking = await self._in_thread(self._reuse, entries, target)
             while lacking:
                 if self._cache is not None and self._keep:
-                    await self._in_thread(self._cache.shrink, sum(entry.size for entry in lacking))
+                    await self._in_thread(self._cache.make_room, sum(entry.size for entry in lacking))
                 busy = await self._fetch_round(lacking, target)
                 if busy:  # another process is at them: take what it fetched, or go on where it stopped
                     await asyncio.sleep(random.uniform(*_BUSY_SECONDS))  # noqa: S311 - no secret
