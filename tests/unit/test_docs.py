@@ -158,7 +158,7 @@ def test_every_link_between_files_leads_somewhere(document: Path) -> None:
 def test_every_python_file_that_is_named_exists(document: Path) -> None:
     files = [
         f"/{path.relative_to(ROOT)}"
-        for top in ("client", "services", "tests", "examples")
+        for top in ("benchmarks", "client", "services", "tests", "examples")
         for path in ROOT.glob(f"{top}/**/*.py")
     ]
     named = re.findall(r"`([\w./]+\.py)`", document.read_text())
