@@ -10,82 +10,44 @@ import asyncio
 import os
 import random
 import secrets
-import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, aclosing, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, aclosing
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from blake3 import blake3
+from typing import Any, TypeVar
 
 from modelwire._blobs import Blobs, ReadRange, Recipe, is_passing
 from modelwire._cache import ContentCache, locked
+from modelwire._fetching import (
+    RESUME_FROM,
+    Fetch,
+    Place,
+    Wanted,
+    calls_of,
+    discard,
+    goes_on,
+    hash_on,
+    rounds_of,
+    sync_data,
+    write_all,
+)
 from modelwire._folder import TargetFolder
 from modelwire._tasks import task_group
 from modelwire.digests import blob_id, chunk_id
 from modelwire.errors import DataDamagedError, ModelwireError, TicketExpiredError
 from modelwire.types import Entry, TransferStats
-from modelwire.wire import MIB, PieceFrame
+from modelwire.wire import PieceFrame
 
 Answer = TypeVar("Answer")
 
 STREAMS = 3
-SEGMENT = 64 * MIB
-"""Bytes of one call for a large file."""
-
 ROUNDS_AT_ONCE = 2
 """Rounds under way: while one is on the wire the other one is on disk."""
 
-_ROUND_FILES = 256
-_ROUND_DATA = 512 * MIB
-_RESUME_FROM = 4 * MIB
 _BUSY_SECONDS = (0.02, 0.2)
-_CALL_RANGES = 1024
 _HASH_AHEAD = 3
 """Chunks of the whole file's hash that one message may catch up with."""
-
-
-class _Place(NamedTuple):
-    """Says where a chunk lies in its file."""
-
-    digest: bytes
-    offset: int
-    size: int
-
-
-@dataclass(eq=False)
-class _Fetch:
-    """Is a file on its way."""
-
-    entry: Entry
-    part: str
-    descriptor: int
-    cached: bool
-    """Whether the file goes into the cache, and from there to its place."""
-    places: list[_Place] = field(default_factory=list)
-    by_offset: dict[int, int] = field(default_factory=dict)
-    """The number of the chunk that begins at an offset."""
-    written: bytearray = field(default_factory=bytearray)
-    """For each chunk, whether it is in the part and right."""
-    hasher: blake3 = field(default_factory=blake3)
-    hashed: int = 0
-    """How many chunks from the start went into `hasher`."""
-    hashing: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def digest(self) -> bytes:
-        return self.entry.content
-
-
-class _Wanted(NamedTuple):
-    """Is a stretch of whole chunks of one file that is to be fetched."""
-
-    fetch: _Fetch
-    offset: int
-    size: int
 
 
 class Downloader:
@@ -115,7 +77,7 @@ class Downloader:
             self._keep = False  # what is in the cache helps, but all of this would not fit
         target = await self._in_thread(TargetFolder, root)
         try:
-            rounds = _rounds(entries)
+            rounds = rounds_of(entries)
             async with task_group() as group:
                 for _ in range(ROUNDS_AT_ONCE):
                     group.create_task(self._fetch_rounds(rounds, target))
@@ -183,15 +145,15 @@ class Downloader:
 
     def _open_parts(
         self, twins: dict[str, list[Entry]], target: TargetFolder, parts: ExitStack, busy: list[Entry]
-    ) -> list[_Fetch]:
+    ) -> list[Fetch]:
         fetches = []
         for same in twins.values():
             entry = same[0]
             cached = self._cache if self._keep else None
-            if entry.size < _RESUME_FROM:  # quicker fetched again than looked for
+            if entry.size < RESUME_FROM:  # quicker fetched again than looked for
                 part = f"{cached.own if cached else target.root}/.{secrets.token_hex(8)}.part"
                 descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                parts.callback(_discard, part, descriptor)
+                parts.callback(discard, part, descriptor)
             else:
                 name = f"{entry.digest.removeprefix('blake3:')}.part"
                 path = cached.incoming / name if cached else target.root / f".{name}"
@@ -201,29 +163,29 @@ class Downloader:
                     busy += same
                     continue
                 part = str(path)
-            fetches.append(_Fetch(entry, part, descriptor, cached=cached is not None))
+            fetches.append(Fetch(entry, part, descriptor, cached=cached is not None))
         return fetches
 
-    async def _learn_recipes(self, fetches: Sequence[_Fetch]) -> None:
+    async def _learn_recipes(self, fetches: Sequence[Fetch]) -> None:
         recipes = await self._blobs.recipes([fetch.entry.blob_id for fetch in fetches])
         await self._in_thread(self._check_recipes, fetches, recipes)
 
-    def _check_recipes(self, fetches: Sequence[_Fetch], recipes: Sequence[Recipe]) -> None:
+    def _check_recipes(self, fetches: Sequence[Fetch], recipes: Sequence[Recipe]) -> None:
         for fetch, recipe in zip(fetches, recipes, strict=True):
             if blob_id(recipe) != fetch.entry.blob_id or sum(size for _, size in recipe) != fetch.entry.size:
                 raise self._damaged(fetch, "the blob service gave a recipe of something else")
             offset = 0
             for digest, size in recipe:
                 fetch.by_offset[offset] = len(fetch.places)
-                fetch.places.append(_Place(digest, offset, size))
+                fetch.places.append(Place(digest, offset, size))
                 offset += size
             fetch.written = bytearray(len(recipe))
 
-    def _resume(self, fetches: Sequence[_Fetch]) -> list[_Wanted]:
+    def _resume(self, fetches: Sequence[Fetch]) -> list[Wanted]:
         """Finds what earlier attempts left in the parts; returns what is still to come."""
-        wanted: list[_Wanted] = []
+        wanted: list[Wanted] = []
         for fetch in fetches:
-            held = os.fstat(fetch.descriptor).st_size if fetch.entry.size >= _RESUME_FROM else 0
+            held = os.fstat(fetch.descriptor).st_size if fetch.entry.size >= RESUME_FROM else 0
             right = [self._is_right(fetch, place) for place in fetch.places] if held else [False] * len(fetch.places)
             if held > fetch.entry.size:
                 os.ftruncate(fetch.descriptor, fetch.entry.size)
@@ -232,22 +194,22 @@ class Downloader:
                     fetch.written[fetch.by_offset[place.offset]] = True
                     self._stats.reused_bytes += place.size
                     self._advanced(place.size)
-                elif wanted and _goes_on(wanted[-1], fetch, place):
+                elif wanted and goes_on(wanted[-1], fetch, place):
                     wanted[-1] = wanted[-1]._replace(size=wanted[-1].size + place.size)
                 else:
-                    wanted.append(_Wanted(fetch, place.offset, place.size))
+                    wanted.append(Wanted(fetch, place.offset, place.size))
         return wanted
 
-    def _is_right(self, fetch: _Fetch, place: _Place) -> bool:
+    def _is_right(self, fetch: Fetch, place: Place) -> bool:
         data = os.pread(fetch.descriptor, place.size, place.offset)
         return len(data) == place.size and chunk_id(data) == place.digest
 
-    def _finish(self, fetches: Sequence[_Fetch], twins: dict[str, list[Entry]], target: TargetFolder) -> list[Entry]:
+    def _finish(self, fetches: Sequence[Fetch], twins: dict[str, list[Entry]], target: TargetFolder) -> list[Entry]:
         """Checks whole files, and gives them their names; returns those that another process threw out of the cache."""
         gone: list[Entry] = []
         for fetch in fetches:
             self._check_content(fetch)
-            if fetch.entry.size >= _RESUME_FROM:  # a small file that power loss spoils is found out by its digest
+            if fetch.entry.size >= RESUME_FROM:  # a small file that power loss spoils is found out by its digest
                 os.fsync(fetch.descriptor)
             source = fetch.part
             if self._cache is not None and fetch.cached:
@@ -263,11 +225,11 @@ class Downloader:
                 gone += twins[fetch.entry.digest]
         return gone
 
-    def _check_content(self, fetch: _Fetch) -> None:
+    def _check_content(self, fetch: Fetch) -> None:
         if len(fetch.places) == 1:  # checked by its chunk id, which is its digest
             right = fetch.places[0].digest == fetch.digest
         else:
-            _hash_on(fetch, len(fetch.places))
+            hash_on(fetch, len(fetch.places))
             right = fetch.hasher.digest() == fetch.digest
         if not right:
             os.ftruncate(fetch.descriptor, 0)
@@ -275,21 +237,21 @@ class Downloader:
 
     # ── Streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _fetch_all(self, wanted: Sequence[_Wanted]) -> None:
-        calls = _calls(wanted)
+    async def _fetch_all(self, wanted: Sequence[Wanted]) -> None:
+        calls = calls_of(wanted)
         async with task_group() as group:
             for _ in range(STREAMS):
                 group.create_task(self._fetch_calls(calls))
 
-    async def _fetch_calls(self, calls: Iterator[list[_Wanted]]) -> None:
+    async def _fetch_calls(self, calls: Iterator[list[Wanted]]) -> None:
         for call in calls:  # shared by the streams: each takes the next one
             await self._fetch_call(call)
             # To the disk now, while other streams go on, and not all at the end.
-            large = {want.fetch.descriptor for want in call if want.fetch.entry.size >= _RESUME_FROM}
+            large = {want.fetch.descriptor for want in call if want.fetch.entry.size >= RESUME_FROM}
             if large:
-                await self._in_thread(_sync_data, large)
+                await self._in_thread(sync_data, large)
 
-    async def _fetch_call(self, call: list[_Wanted]) -> None:
+    async def _fetch_call(self, call: list[Wanted]) -> None:
         backoff = self._blobs.channel.backoff()
         renewed = False
         while call:
@@ -312,12 +274,12 @@ class Downloader:
                     raise
                 await self._blobs.channel.pause(backoff, error)
             call = [
-                _Wanted(want.fetch, want.offset + count, want.size - count)
+                Wanted(want.fetch, want.offset + count, want.size - count)
                 for want, count in zip(call, done, strict=True)
                 if count < want.size
             ]
 
-    async def _checked(self, call: Sequence[_Wanted], done: list[int]) -> AsyncGenerator[int, None]:
+    async def _checked(self, call: Sequence[Wanted], done: list[int]) -> AsyncGenerator[int, None]:
         """Takes in one answer; yields the bytes of each message once they are checked and written.
 
         A message is checked and written in a worker thread while the next one arrives; no more than that is held.
@@ -338,7 +300,7 @@ class Downloader:
                 await asyncio.wait([writing])
                 writing.exception()  # what stopped us is told already
 
-    def _take(self, call: Sequence[_Wanted], pieces: Sequence[PieceFrame], done: list[int]) -> int:
+    def _take(self, call: Sequence[Wanted], pieces: Sequence[PieceFrame], done: list[int]) -> int:
         """Checks the chunks of a message and writes them. Runs in a worker thread."""
         total = 0
         for index, offset, (data,) in pieces:
@@ -353,89 +315,23 @@ class Downloader:
                     raise self._damaged(fetch, "bytes arrived that are not what was logged")
                 at += place.size
                 number += 1
-            _write_all(fetch.descriptor, data, offset)
+            write_all(fetch.descriptor, data, offset)
             fetch.written[first:number] = b"\1" * (number - first)
             if len(fetch.places) > 1:
-                _hash_on(fetch, _HASH_AHEAD)
+                hash_on(fetch, _HASH_AHEAD)
             done[index] += len(data)
             total += len(data)
         self._advanced(total)
         return total
 
-    def _damaged(self, fetch: _Fetch, why: str) -> DataDamagedError:
+    def _damaged(self, fetch: Fetch, why: str) -> DataDamagedError:
         blob, path = fetch.entry.blob_id.hex(), fetch.entry.path
         return DataDamagedError(f"file {path!r} cannot be used: {why} (blob {blob})", blob=blob, path=path)
 
-    def _name(self, error: DataDamagedError, call: Sequence[_Wanted]) -> DataDamagedError:
+    def _name(self, error: DataDamagedError, call: Sequence[Wanted]) -> DataDamagedError:
         """Adds the file's path to what the blob service knows."""
         blob = error.facts.get("blob")
         path = next((want.fetch.entry.path for want in call if want.fetch.entry.blob_id.hex() == blob), None)
         if path is None or "path" in error.facts:
             return error
         return DataDamagedError(f"file {path!r} cannot be used: {error}", **error.facts, path=path)
-
-
-def _hash_on(fetch: _Fetch, most: int) -> None:
-    """Hashes up to `most` chunks further in the file, as far as they are there; one thread at a time."""
-    if not fetch.hashing.acquire(blocking=False):
-        return
-    try:
-        for number in range(fetch.hashed, min(fetch.hashed + most, len(fetch.places))):
-            if not fetch.written[number]:
-                return
-            place = fetch.places[number]
-            fetch.hasher.update(os.pread(fetch.descriptor, place.size, place.offset))
-            fetch.hashed += 1
-    finally:
-        fetch.hashing.release()
-
-
-def _sync_data(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
-
-
-def _discard(part: str, descriptor: int) -> None:
-    """Closes a small file's part; what has not got its name by now is thrown away."""
-    os.close(descriptor)
-    with suppress(FileNotFoundError):
-        os.unlink(part)  # noqa: PTH108
-
-
-def _goes_on(last: _Wanted, fetch: _Fetch, place: _Place) -> bool:
-    return last.fetch is fetch and last.offset + last.size == place.offset and last.size + place.size <= SEGMENT
-
-
-def _rounds(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cuts a version into rounds of so many files that their locks and recipes are no burden."""
-    some: list[Entry] = []
-    total = 0
-    for entry in entries:
-        if some and (len(some) >= _ROUND_FILES or total + entry.size > _ROUND_DATA):
-            yield some
-            some, total = [], 0
-        some.append(entry)
-        total += entry.size
-    if some:
-        yield some
-
-
-def _calls(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
-    """Groups stretches into calls of about a segment."""
-    call: list[_Wanted] = []
-    total = 0
-    for want in wanted:
-        if call and (total + want.size > SEGMENT or len(call) >= _CALL_RANGES):
-            yield call
-            call, total = [], 0
-        call.append(want)
-        total += want.size
-    if call:
-        yield call
-
-
-def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(descriptor, view, offset)
-        view, offset = view[count:], offset + count
