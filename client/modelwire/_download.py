@@ -42,6 +42,8 @@ from modelwire.wire import PieceFrame
 Answer = TypeVar("Answer")
 
 STREAMS = 3
+"""Calls under way: two on the wire while one waits for the disk."""
+
 ROUNDS_AT_ONCE = 2
 """Rounds under way: while one is on the wire the other one is on disk."""
 
