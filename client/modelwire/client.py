@@ -405,14 +405,16 @@ def init(
     group: str | None = None,
     job_type: str | None = None,
     dir: str | os.PathLike[str] | None = None,  # noqa: A002
+    mode: str | None = None,
     resume: str | None = None,
 ) -> Run:
     """Begins a run and makes it the active one; see AsyncClient.run. A run that nobody finishes is finished at exit.
 
     Args:
         dir: Folder below which the run keeps its local files.
+        mode: "online"; there is no other mode yet.
     """
-    client = Client(settings=Settings.load(entity=entity, project=project, dir=dir))
+    client = Client(settings=Settings.load(entity=entity, project=project, dir=dir, mode=mode))
     made = client._async.run(project, entity, config, name, id, notes, tags, group, job_type, resume)  # noqa: SLF001
     run = Run(made, owned=client)
     run.start()

@@ -136,6 +136,12 @@ with wandb.init(project="mnist-experiments", entity="charlie") as run:
     assert (tmp_path / "artifacts" / "MNIST:v0" / "model.h5").read_bytes() == (tmp_path / "model.h5").read_bytes()
 
 
+def test_init_takes_the_mode_and_refuses_those_that_are_not_there_yet(cli: CommandLine) -> None:
+    program = "import modelwire; modelwire.init(project='p', mode='online').finish(); modelwire.init(mode='offline')"
+    with pytest.raises(AssertionError, match="SettingsError: setting mode"):
+        cli.python(program)
+
+
 def test_a_forgotten_run_is_finished_at_exit(cli: CommandLine) -> None:
     cli.python("import modelwire; modelwire.init(project='p', id='forgotten')")
     out = cli.python("import modelwire; print(modelwire.Client(project='p').run_info('forgotten').state)").out
