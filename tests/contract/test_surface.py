@@ -99,11 +99,11 @@ def test_a_function_of_the_module_is_the_method_of_the_active_run(name: str) -> 
     assert signature(getattr(modelwire, name)) == of_run
 
 
-def test_init_takes_what_a_client_takes_to_make_a_run_and_a_folder() -> None:
+def test_init_takes_what_a_client_takes_to_make_a_run_a_folder_and_a_mode() -> None:
     of_client = [part for part in signature(modelwire.Client.run) if part[0] != "self"]
     own = signature(modelwire.init)
-    assert [part for part in own if part[0] != "dir"] == of_client
-    assert [name for name, *_ in own].count("dir") == 1
+    assert [part for part in own if part[0] not in {"dir", "mode"}] == of_client
+    assert {"dir", "mode"} <= {name for name, *_ in own}
 
 
 @pytest.mark.parametrize("cls", [cls for pair in TWINS for cls in pair], ids=lambda cls: str(cls.__name__))
