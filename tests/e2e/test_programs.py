@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -34,6 +35,21 @@ def test_serve_says_when_it_is_ready_and_ends_with_code_0(tmp_path: Path) -> Non
     assert process.returncode == 0
     assert {path.name for path in (tmp_path / "store").iterdir()} == {"blob", "metadata", "keys.json"}
     assert (tmp_path / "store" / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_terminal_shows_a_bar_and_a_pipe_shows_none(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(os.urandom(5_000_000))
+    mine, theirs = pty.openpty()
+    command = [sys.executable, "-m", "modelwire", "log", "model.bin", "-n", "M"]
+    environment = {**cli.environment, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = os.read(mine, 1 << 16).decode()
+    os.close(mine)
+    assert done.returncode == 0
+    assert "log M" in shown
+    assert "MB/s" in shown
+    assert cli("log", "model.bin", "-n", "N").err == ""
 
 
 def test_a_data_folder_is_used_by_one_service_at_a_time(server: ServerProcess, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class ArtifactServiceServicer(object):
     def BeginVersion(self, request, context):
         """Opens a draft of a new version and gives a ticket to write its bytes; or says that the content is already there.
 
+        Content that is there already counts as logged: it becomes an output of the run, and `latest` moves to it.
         With `draft_id` it gives a new ticket for a draft that is open already.
 
         Errors:

@@ -40,6 +40,7 @@ class ArtifactServiceStub:
     ]
     """Opens a draft of a new version and gives a ticket to write its bytes; or says that the content is already there.
 
+    Content that is there already counts as logged: it becomes an output of the run, and `latest` moves to it.
     With `draft_id` it gives a new ticket for a draft that is open already.
 
     Errors:
@@ -182,6 +183,7 @@ class ArtifactServiceAsyncStub:
     ]
     """Opens a draft of a new version and gives a ticket to write its bytes; or says that the content is already there.
 
+    Content that is there already counts as logged: it becomes an output of the run, and `latest` moves to it.
     With `draft_id` it gives a new ticket for a draft that is open already.
 
     Errors:
@@ -326,6 +328,7 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[modelwire.api.metadata.v1.artifact_service_pb2.BeginVersionResponse, collections.abc.Awaitable[modelwire.api.metadata.v1.artifact_service_pb2.BeginVersionResponse]]:
         """Opens a draft of a new version and gives a ticket to write its bytes; or says that the content is already there.
 
+        Content that is there already counts as logged: it becomes an output of the run, and `latest` moves to it.
         With `draft_id` it gives a new ticket for a draft that is open already.
 
         Errors:

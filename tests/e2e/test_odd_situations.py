@@ -1,4 +1,4 @@
-"""What a stranger's review found, each held by a test."""
+"""Situations that are rare one by one and certain to come: odd folders, forks, races, damage, wrong addresses."""
 
 from __future__ import annotations
 
